@@ -157,6 +157,9 @@ type Issuer interface {
 	// certificate that the order has, or ends what was begun. *ca.Refusal is
 	// final; any other error may pass and the call may be made again.
 	Issue(ctx context.Context, r *ca.Request) (*ca.Certificate, error)
+	// Revoke makes a revocation durable. A reason that may not be asked for is
+	// a *ca.Refusal (RFC 8555 section 7.6); ca.ErrNotFound, ca.ErrAlreadyRevoked.
+	Revoke(ctx context.Context, r ca.Revocation) error
 	// Chains are the certificate's chains in PEM, the default first, then the
 	// alternates (RFC 8555 section 7.4.2).
 	Chains(c *ca.Certificate) ([][]byte, error)
