@@ -1,0 +1,5 @@
+//go:build !race
+
+package catest
+
+const raceEnabled = false
