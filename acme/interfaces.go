@@ -139,7 +139,7 @@ type Evidence struct {
 
 // Step is one thing that a validation did. Strings are bounded and escaped.
 type Step struct {
-	Do   string `json:"do"`             // "dns", "http", "tls"
+	Do   string `json:"do"`             // "dns", "connect", "http", "tls", "policy" or "verdict"
 	What string `json:"what"`           // "A a.example", "GET http://a.example/.well-known/...", "acme-tls/1 a.example"
 	From string `json:"from,omitempty"` // resolver or address asked, with port
 	Got  string `json:"got"`            // what came back, in words

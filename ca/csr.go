@@ -163,21 +163,15 @@ var errDER = errors.New("not DER")
 // requestedExtensions finds the extensions of the one extensionRequest
 // attribute of a CertificationRequestInfo (RFC 2986 section 4.1).
 func requestedExtensions(tbs []byte) ([]extension, error) {
-	input := cryptobyte.String(tbs)
-	var info, attributes cryptobyte.String
-	var present bool
-	if !input.ReadASN1(&info, cbasn1.SEQUENCE) || !input.Empty() ||
-		!info.SkipASN1(cbasn1.INTEGER) || !info.SkipASN1(cbasn1.SEQUENCE) || !info.SkipASN1(cbasn1.SEQUENCE) ||
-		!info.ReadOptionalASN1(&attributes, &present, cbasn1.Tag(0).ContextSpecific().Constructed()) || !info.Empty() {
+	attributes, ok := readAttributes(tbs)
+	if !ok {
 		return nil, badCSR("the CSR's certificationRequestInfo is not DER")
 	}
 	var found []extension
 	seen := false
 	for n := 0; !attributes.Empty(); n++ {
-		var attribute, values cryptobyte.String
-		var id asn1.ObjectIdentifier
-		if n == maxCSRAttributes || !attributes.ReadASN1(&attribute, cbasn1.SEQUENCE) || !attribute.ReadASN1ObjectIdentifier(&id) ||
-			!attribute.ReadASN1(&values, cbasn1.SET) || !attribute.Empty() {
+		id, values, ok := readAttribute(&attributes)
+		if !ok || n == maxCSRAttributes {
 			return nil, badCSR("the CSR's attributes are not DER, or more than %d", maxCSRAttributes)
 		}
 		if !id.Equal(oidExtensionRequest) {
@@ -193,6 +187,26 @@ func requestedExtensions(tbs []byte) ([]extension, error) {
 		}
 	}
 	return found, nil
+}
+
+// readAttributes are the contents of the [0] of a CertificationRequestInfo;
+// some programs leave it out when it is empty.
+func readAttributes(tbs []byte) (attributes cryptobyte.String, ok bool) {
+	input := cryptobyte.String(tbs)
+	var info cryptobyte.String
+	var present bool
+	ok = input.ReadASN1(&info, cbasn1.SEQUENCE) && input.Empty() &&
+		info.SkipASN1(cbasn1.INTEGER) && info.SkipASN1(cbasn1.SEQUENCE) && info.SkipASN1(cbasn1.SEQUENCE) &&
+		info.ReadOptionalASN1(&attributes, &present, cbasn1.Tag(0).ContextSpecific().Constructed()) && info.Empty()
+	return attributes, ok
+}
+
+// readAttribute takes one Attribute off s: its type, and what its SET holds.
+func readAttribute(s *cryptobyte.String) (id asn1.ObjectIdentifier, values cryptobyte.String, ok bool) {
+	var attribute cryptobyte.String
+	ok = s.ReadASN1(&attribute, cbasn1.SEQUENCE) && attribute.ReadASN1ObjectIdentifier(&id) &&
+		attribute.ReadASN1(&values, cbasn1.SET) && attribute.Empty()
+	return id, values, ok
 }
 
 // readExtensions takes one Extensions off s (RFC 5280 section 4.1). A second
@@ -320,10 +334,8 @@ func commonName(rawSubject []byte) (string, error) {
 			return "", badCSR("the CSR's subject is not DER, or has more than %d parts", maxSubjectEntries)
 		}
 		for !rdn.Empty() {
-			var pair, text cryptobyte.String
-			var id asn1.ObjectIdentifier
-			var tag cbasn1.Tag
-			if !rdn.ReadASN1(&pair, cbasn1.SEQUENCE) || !pair.ReadASN1ObjectIdentifier(&id) || !pair.ReadAnyASN1(&text, &tag) || !pair.Empty() {
+			id, text, tag, ok := readNamePart(&rdn)
+			if !ok {
 				return "", badCSR("the CSR's subject is not DER")
 			}
 			if !id.Equal(oidCommonName) {
@@ -332,13 +344,23 @@ func commonName(rawSubject []byte) (string, error) {
 			if seen {
 				return "", badCSR("the CSR has two commonNames")
 			}
-			if tag != cbasn1.UTF8String && tag != cbasn1.PrintableString && tag != cbasn1.IA5String && tag != cbasn1.T61String {
+			if !slices.Contains(nameStrings, tag) {
 				return "", badCSR("the CSR's commonName is a string of a type that no name is written in")
 			}
 			cn, seen = string(text), true
 		}
 	}
 	return cn, nil
+}
+
+// nameStrings are the types of strings in which programs write a name.
+var nameStrings = []cbasn1.Tag{cbasn1.UTF8String, cbasn1.PrintableString, cbasn1.IA5String, cbasn1.T61String}
+
+// readNamePart takes one AttributeTypeAndValue off s (RFC 5280 section 4.1.2.4).
+func readNamePart(s *cryptobyte.String) (id asn1.ObjectIdentifier, text cryptobyte.String, tag cbasn1.Tag, ok bool) {
+	var pair cryptobyte.String
+	ok = s.ReadASN1(&pair, cbasn1.SEQUENCE) && pair.ReadASN1ObjectIdentifier(&id) && pair.ReadAnyASN1(&text, &tag) && pair.Empty()
+	return id, text, tag, ok
 }
 
 // checkRequested refuses extensions whose wish shows that something else than

@@ -116,6 +116,19 @@ func (p *Profile) Check() error {
 			wrong("ext_key_usages", "%s is unknown or there twice; known are %s, %s", quote(usage), ServerAuth, ClientAuth)
 		}
 	}
+	p.checkKeys(wrong)
+	if p.CommonName != CommonNameNone && p.CommonName != CommonNameFirst {
+		wrong("common_name", "%s is neither %s nor %s", quote(p.CommonName), CommonNameNone, CommonNameFirst)
+	}
+	for _, policy := range p.Policies {
+		if _, err := parseOID(policy); err != nil {
+			wrong("policies", "%s: %v", quote(policy), err)
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (p *Profile) checkKeys(wrong func(field, format string, args ...any)) {
 	if len(p.Keys) == 0 {
 		wrong("keys", "at least one of %s is needed", strings.Join(profileKeys, ", "))
 	}
@@ -127,15 +140,6 @@ func (p *Profile) Check() error {
 	if p.MinRSABits < minRSABits || p.MinRSABits > maxRSABits {
 		wrong("min_rsa_bits", "%d is not between %d and %d", p.MinRSABits, minRSABits, maxRSABits)
 	}
-	if p.CommonName != CommonNameNone && p.CommonName != CommonNameFirst {
-		wrong("common_name", "%s is neither %s nor %s", quote(p.CommonName), CommonNameNone, CommonNameFirst)
-	}
-	for _, policy := range p.Policies {
-		if _, err := parseOID(policy); err != nil {
-			wrong("policies", "%s: %v", quote(policy), err)
-		}
-	}
-	return errors.Join(all...)
 }
 
 func (p *Profile) checkTimes(wrong func(field, format string, args ...any)) {

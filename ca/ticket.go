@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"chancery/ca/lint"
 )
@@ -185,6 +184,3 @@ func (t *ticket) sign(random io.Reader) (*Certificate, error) {
 	issued.TBS, issued.DER = nil, der
 	return issued, nil
 }
-
-// wholeSecond: times that DER can hold.
-func wholeSecond(t time.Time) bool { return t.Nanosecond() == 0 }

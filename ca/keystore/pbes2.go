@@ -107,13 +107,19 @@ func encodePBES2(salt, iv, encrypted []byte, count int64) ([]byte, error) {
 
 var errShape = errors.New("the encrypted key is not an EncryptedPrivateKeyInfo in DER (RFC 5958 section 3)")
 
-// decrypt undoes encrypt, and what `openssl pkcs8 -topk8 -v2` writes.
-func decrypt(der, passphrase []byte) ([]byte, error) {
+// encryptedKey is an EncryptedPrivateKeyInfo under PBES2, taken apart.
+type encryptedKey struct {
+	kdf, scheme cryptobyte.String
+	data        []byte
+}
+
+func parseEncrypted(der []byte) (*encryptedKey, error) {
 	input := cryptobyte.String(der)
-	var info, algorithm, parameters, kdf, scheme, encrypted cryptobyte.String
+	var k encryptedKey
+	var info, algorithm, parameters, data cryptobyte.String
 	var id asn1.ObjectIdentifier
 	if !input.ReadASN1(&info, cbasn1.SEQUENCE) || !input.Empty() ||
-		!info.ReadASN1(&algorithm, cbasn1.SEQUENCE) || !info.ReadASN1(&encrypted, cbasn1.OCTET_STRING) || !info.Empty() ||
+		!info.ReadASN1(&algorithm, cbasn1.SEQUENCE) || !info.ReadASN1(&data, cbasn1.OCTET_STRING) || !info.Empty() ||
 		!algorithm.ReadASN1ObjectIdentifier(&id) {
 		return nil, errShape
 	}
@@ -121,17 +127,27 @@ func decrypt(der, passphrase []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the key is encrypted with %s, not with PBES2; encrypt it anew with openssl pkcs8 -topk8 -v2 aes-256-cbc", id)
 	}
 	if !algorithm.ReadASN1(&parameters, cbasn1.SEQUENCE) || !algorithm.Empty() ||
-		!parameters.ReadASN1(&kdf, cbasn1.SEQUENCE) || !parameters.ReadASN1(&scheme, cbasn1.SEQUENCE) || !parameters.Empty() {
+		!parameters.ReadASN1(&k.kdf, cbasn1.SEQUENCE) || !parameters.ReadASN1(&k.scheme, cbasn1.SEQUENCE) || !parameters.Empty() {
 		return nil, errShape
 	}
-	length, iv, err := parseScheme(scheme)
+	k.data = data
+	return &k, nil
+}
+
+// decrypt undoes encrypt, and what `openssl pkcs8 -topk8 -v2` writes.
+func decrypt(der, passphrase []byte) ([]byte, error) {
+	k, err := parseEncrypted(der)
 	if err != nil {
 		return nil, err
 	}
-	if len(encrypted) == 0 || len(encrypted)%aes.BlockSize != 0 {
+	length, iv, err := parseScheme(k.scheme)
+	if err != nil {
+		return nil, err
+	}
+	if len(k.data) == 0 || len(k.data)%aes.BlockSize != 0 {
 		return nil, errShape
 	}
-	key, err := derive(kdf, passphrase, length)
+	key, err := derive(k.kdf, passphrase, length)
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +156,8 @@ func decrypt(der, passphrase []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain := make([]byte, len(encrypted))
-	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, encrypted)
+	plain := make([]byte, len(k.data))
+	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, k.data)
 	return unpad(plain)
 }
 
