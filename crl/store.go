@@ -46,9 +46,8 @@ type Store interface {
 
 	// Revoked yields, from one snapshot that is no older than the call, each
 	// revoked certificate of the shard with NotAfter >= since: each serial once,
-	// in ascending order. Who wants all says Beginning: the zero time is no
-	// instant to a store. An error is yielded last, and then the list is
-	// incomplete. Stopping early is allowed.
+	// in ascending order; the zero time means all. An error is yielded last,
+	// and then the list is incomplete. Stopping early is allowed.
 	Revoked(ctx context.Context, s Shard, since time.Time) iter.Seq2[ca.Revoked, error]
 
 	// Put publishes a list and ends its claim, in one transaction with its

@@ -120,6 +120,9 @@ const endCheck = 1024
 // memory (but for a database in memory, where the consumer would otherwise
 // have the only connection).
 func (db *DB) Revoked(ctx context.Context, s crl.Shard, since time.Time) iter.Seq2[ca.Revoked, error] {
+	if since.IsZero() { // a zero stamp is NULL, and nothing is later than that
+		since = crl.Beginning
+	}
 	return func(yield func(ca.Revoked, error) bool) {
 		if !db.engine.streams() {
 			db.yieldCopied(ctx, s, since, yield)

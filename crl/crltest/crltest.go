@@ -280,6 +280,9 @@ func testRevokedEarlyEnd(t *testing.T, s Store) {
 		}
 	}
 	Revoke(t, s, Issue(t, s, shard(0), Start, Start.Add(time.Hour)), ca.Unspecified, Start)
+	if got := revoked(t, s, shard(0), time.Time{}); len(got) != 4 {
+		t.Errorf("since the zero time: %d, want 4: a list must never be short for want of an instant", len(got))
+	}
 	if got := revoked(t, s, shard(0), crl.Beginning); len(got) != 4 {
 		t.Errorf("%d are revoked, want 4", len(got))
 	}
