@@ -67,6 +67,10 @@ race: bin/summary ## go test -race -shuffle=on
 fuzz: ## every fuzz target for $(FUZZTIME)
 	@.ci/fuzz $(FUZZTIME)
 
+.PHONY: attack
+attack: ## the long siege: slow connections, big bodies, nonces, hanging validations; prints figures
+	ATTACK=long go test -count=1 -v -run='^TestAttack$$' -timeout=30m ./cmd/chancery/catest
+
 .PHONY: bench
 bench: ## benchmarks of the packages
 	go test -run='^$$' -bench=. -benchmem ./...

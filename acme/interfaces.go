@@ -2,8 +2,10 @@ package acme
 
 import (
 	"context"
+	"crypto"
 	"time"
 
+	"chancery/acme/limit"
 	"chancery/ca"
 )
 
@@ -19,6 +21,8 @@ type Store interface {
 	OrderStore
 	AuthorizationStore
 	WorkStore
+	LimitStore
+	KeyStore
 	ca.Ledger
 }
 
@@ -28,7 +32,7 @@ type AccountStore interface {
 	// is used up in the same transaction: *not* usable at `now` (unknown,
 	// revoked, expired, or used and not reusable) is ErrExternalKeyUsed. A
 	// key that another account has is a *KeyInUse.
-	CreateAccount(ctx context.Context, by ca.Actor, now time.Time, a *Account) error
+	CreateAccount(ctx context.Context, by ca.Actor, now time.Time, a *Account, spend ...limit.Spend) error
 	Account(ctx context.Context, id string) (*Account, error)
 	// AccountByKey finds the account that has the key with this SHA-256 of its SPKI.
 	AccountByKey(ctx context.Context, spki [32]byte) (*Account, error)
@@ -56,7 +60,7 @@ type OrderStore interface {
 	// ID): `fresh` names them. If the order replaces a certificate for which
 	// another order that is not invalid at `now` already stands as the
 	// replacement, nothing is stored and the error is ErrAlreadyReplaced.
-	CreateOrder(ctx context.Context, by ca.Actor, now time.Time, o *Order, fresh []*Authorization) error
+	CreateOrder(ctx context.Context, by ca.Actor, now time.Time, o *Order, fresh []*Authorization, spend ...limit.Spend) error
 	// Order finds an order with its authorizations, in the sequence of its identifiers.
 	Order(ctx context.Context, id string) (*Order, error)
 	// OrderIDs lists the account's orders that are not invalid for having
@@ -75,7 +79,7 @@ type OrderStore interface {
 
 // AuthorizationStore keeps authorizations.
 type AuthorizationStore interface {
-	CreateAuthorization(ctx context.Context, by ca.Actor, now time.Time, a *Authorization) error
+	CreateAuthorization(ctx context.Context, by ca.Actor, now time.Time, a *Authorization, spend ...limit.Spend) error
 	Authorization(ctx context.Context, id string) (*Authorization, error)
 	// ValidAuthorizations finds, of this account, the authorizations that are
 	// valid at `until` (so at least until then) for any of the names, and of
@@ -109,13 +113,28 @@ type Verdict struct {
 	Problem   *Problem // nil: control was proven
 	Evidence  []byte   // JSON of an Evidence
 	ExpiresAt time.Time
+	Tally     *Tally // for the limits; nil: nothing is counted
 }
 
-// Validator proves control of a name over the network. Validate always
-// returns the evidence of what it looked up, from where, and what came back;
-// the problem is nil only when control was proven. It ends when ctx does.
+// Validator proves control of a name over the network.
 type Validator interface {
+	// Validate always returns the evidence of what it looked up, from where,
+	// and what came back; the problem is nil only when control was proven and,
+	// if the attempt asks for that, CAA records allow the name. It ends when
+	// ctx does.
 	Validate(ctx context.Context, a Attempt) (*Evidence, *Problem)
+	// CheckCAA looks anew whether CAA records let this CA certify a name. It
+	// always returns the evidence. The problem is nil only when they do: CAA
+	// when they forbid it, DNS when nobody knows. It ends when ctx does.
+	CheckCAA(ctx context.Context, q CAAQuestion) (*ca.CAAEvidence, *Problem)
+}
+
+// CAAQuestion is a name that is about to be certified (RFC 8659, RFC 8657).
+type CAAQuestion struct {
+	Name       ca.Identifier // as ordered, with "*." in front of a wildcard
+	Method     ChallengeType // by which it was proven
+	AccountURL string        // of the account that ordered it
+	Require    []string      // ca.CAAPolicy.Require
 }
 
 // Attempt is one challenge to be validated.
@@ -126,6 +145,11 @@ type Attempt struct {
 	Token            string
 	KeyAuthorization string // RFC 8555 section 8.1
 	AccountURL       string
+
+	// CAA is what CAA records mean here; ca.CAAOff, or empty: they are not
+	// looked up. They are looked up again before signing unless the evidence
+	// of now is still fresh then.
+	CAA ca.CAAMode
 }
 
 // Evidence is what a validation saw, kept for each authorization (invariant 5).
@@ -135,6 +159,20 @@ type Evidence struct {
 	Started    time.Time     `json:"started"`
 	Millis     int64         `json:"millis"`
 	Steps      []Step        `json:"steps"` // bounded: the validator stops at its own limits first
+
+	CAA *ca.CAAEvidence `json:"caa,omitempty"` // nil: was not looked up
+
+	Attempt      string              `json:"attempt,omitempty"`      // random; all Perspectives answered this one
+	Perspectives []PerspectiveResult `json:"perspectives,omitempty"` // the primary first; empty: there was this CA alone
+}
+
+// PerspectiveResult is what one network perspective made of an attempt. What
+// the primary saw stands in the Evidence itself. Strings are bounded and escaped.
+type PerspectiveResult struct {
+	ca.Perspective
+	Millis int64           `json:"millis"`
+	Steps  []Step          `json:"steps,omitempty"`
+	CAA    *ca.CAAEvidence `json:"caa,omitempty"`
 }
 
 // Step is one thing that a validation did. Strings are bounded and escaped.
@@ -150,10 +188,16 @@ type Issuer interface {
 	// Permit says whether a profile (empty: the default) would certify these
 	// names for this validity, and returns the profile's name. *ca.Refusal.
 	Permit(profile string, names []ca.Identifier, notBefore, notAfter, now time.Time) (string, error)
+	// CAAPolicy is what a profile asks of CAA records; empty: what is to be
+	// done before the profile is known.
+	CAAPolicy(profile string) (ca.CAAPolicy, error)
 	// Check does what Permit does, and checks the CSR against profile and
 	// names. Nothing is stored. *ca.Refusal.
 	Check(r *ca.Request) error
-	// Issue signs. It is idempotent by r.Order: after a crash it returns the
+	// CheckAccountKey says whether a key may be an account's: neither weak nor
+	// known to be compromised. *ca.Refusal, or an internal error.
+	CheckAccountKey(ctx context.Context, key crypto.PublicKey) error
+	// Issue signs what r.Evidence allows. It is idempotent by r.Order: after a crash it returns the
 	// certificate that the order has, or ends what was begun. *ca.Refusal is
 	// final; any other error may pass and the call may be made again.
 	Issue(ctx context.Context, r *ca.Request) (*ca.Certificate, error)

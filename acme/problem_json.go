@@ -77,6 +77,8 @@ var refusalKinds = [...]struct {
 	{ca.BadValidity, Malformed},
 	{ca.LintFailed, BadCSR},
 	{ca.BadRevocationReason, BadRevocationReason},
+	{ca.CAAForbids, CAA},
+	{ca.NotProven, Unauthorized},
 }
 
 // AsProblem finds the problem that an error is for a client: a *Problem, or a

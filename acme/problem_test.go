@@ -37,7 +37,7 @@ func TestEveryRefusalHasOneKind(t *testing.T) {
 			t.Errorf("code %d has no row of its own", code)
 		}
 	}
-	if len(refusalKinds) != int(ca.BadRevocationReason)+1 {
+	if len(refusalKinds) != int(ca.NotProven)+1 {
 		t.Errorf("%d rows", len(refusalKinds))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"chancery/acme/limit"
 	"chancery/acme/strict"
 	"chancery/ca"
 )
@@ -29,7 +30,11 @@ type Service struct {
 	// evidence name it.
 	AccountURL func(id string) string
 
-	work work
+	// Limits are the rate limits; nil: nothing is limited and nobody paused.
+	Limits *limit.Rules
+
+	work  work
+	crowd crowd
 }
 
 // ExternalAccountPolicy says whether new accounts need an external account
@@ -53,6 +58,8 @@ type Settings struct {
 	Wait             time.Duration // how long a request waits for work it started, default 1 s
 	ValidationTime   time.Duration // bound of one validation, default 10 s
 	TakeOverEvery    time.Duration // how often to look for work that a dead replica left, default 2 s
+
+	Perspectives ca.PerspectivePolicy // from how many a reused validation must have been seen; zero: this CA alone
 }
 
 // Bounds of the engine (invariant 8).
@@ -64,7 +71,8 @@ const (
 	defaultValidationTime   = 10 * time.Second
 	defaultTakeOverEvery    = 2 * time.Second
 	leaseMargin             = 10 * time.Second // a lease outlives the work's own deadline by this much
-	issueTime               = 10 * time.Second // bound of one issuance, signing included
+	signTime                = 10 * time.Second // bound of one issuance after CAA records were looked up
+	caaAtOnce               = 16               // names of one order whose CAA records are looked up side by side
 	takeOverBatch           = 100
 	maxContacts             = 10
 	maxContactLength        = 254 + len("mailto:") // RFC 5321 section 4.5.3.1.3, less the brackets
@@ -75,6 +83,7 @@ type Hooks struct {
 	Validated func(t ChallengeType, outcome string, took time.Duration) // outcome: "valid" or an error type
 	Issued    func(profile, outcome string, took time.Duration)         // outcome: "issued" or an error type
 	Revoked   func(c *ca.Certificate, reason ca.Reason)                 // after the revocation is durable
+	CAA       func(mode ca.CAAMode, outcome string)                     // one look at a name's CAA records; outcome: "allowed" or an error type
 }
 
 // Caller is the account behind a request whose signature was verified.

@@ -33,6 +33,9 @@ func (s *Service) NewAccount(ctx context.Context, r NewAccount) (a *Account, cre
 	case r.OnlyReturnExisting:
 		return nil, false, Problemf(AccountDoesNotExist, "No account has this key, and onlyReturnExisting asks not to create one.")
 	}
+	if err := s.checkAccountKey(ctx, r.Key); err != nil {
+		return nil, false, err
+	}
 	if err := CheckContact(r.Contact); err != nil {
 		return nil, false, err
 	}
@@ -46,7 +49,7 @@ func (s *Service) NewAccount(ctx context.Context, r NewAccount) (a *Account, cre
 	if a.ExternalKeyID, err = s.checkBinding(ctx, r, now); err != nil {
 		return nil, false, err
 	}
-	err = s.Store.CreateAccount(ctx, ca.Actor{Kind: ca.ActorAccount, ID: a.ID, Addr: r.Addr}, now, a)
+	err = s.Store.CreateAccount(ctx, ca.Actor{Kind: ca.ActorAccount, ID: a.ID, Addr: r.Addr}, now, a, s.accountSpend(a, r.Addr)...)
 	var taken *KeyInUse
 	switch {
 	case err == nil:
@@ -59,7 +62,7 @@ func (s *Service) NewAccount(ctx context.Context, r NewAccount) (a *Account, cre
 	case errors.Is(err, ErrExternalKeyUsed):
 		return nil, false, badBinding()
 	}
-	return nil, false, s.internal(ctx, "creating the account", err)
+	return nil, false, s.limited(ctx, "creating the account", err)
 }
 
 func existing(a *Account) (*Account, bool, error) {
@@ -161,6 +164,9 @@ func (s *Service) ChangeKey(ctx context.Context, c Caller, to Key) (*Account, er
 	now := s.now()
 	if to.SPKI() == c.Account.Key.SPKI() {
 		return nil, Problemf(Malformed, "The new key is the account's key already; make a new one.")
+	}
+	if err := s.checkAccountKey(ctx, to); err != nil {
+		return nil, err
 	}
 	err := s.Store.ChangeKey(ctx, c.actor(), now, c.Account.ID, c.Account.Key.SPKI(), to)
 	var taken *KeyInUse

@@ -45,12 +45,16 @@ func (s *Service) NewAuthorization(ctx context.Context, c Caller, name ca.Identi
 	if err != nil {
 		return nil, false, s.internal(ctx, "looking for valid authorizations", err)
 	}
-	if len(valid) > 0 {
+	if valid = s.corroborated(valid); len(valid) > 0 {
 		return valid[0], false, nil
 	}
 	a = newAuthorization(c.Account.ID, name, now, now.Add(orDefault(s.Settings.OrderLife, defaultOrderLife)))
-	if err := s.Store.CreateAuthorization(ctx, c.actor(), now, a); err != nil {
-		return nil, false, s.internal(ctx, "storing the authorization", err)
+	spend, err := s.authorizationSpend(ctx, c, a)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := s.Store.CreateAuthorization(ctx, c.actor(), now, a, spend...); err != nil {
+		return nil, false, s.limited(ctx, "storing the authorization", err)
 	}
 	return a, true, nil
 }
@@ -109,12 +113,12 @@ func (s *Service) Respond(ctx context.Context, c Caller, id string, t ChallengeT
 		return a, nil
 	}
 	lease := now.Add(s.validationLease())
-	err = s.Store.BeginValidation(ctx, c.actor(), now, id, t, lease)
+	err = s.beginValidation(ctx, c, a, t, now, lease)
 	switch {
 	case errors.Is(err, ca.ErrConflict): // another request was first
 		return s.Challenge(ctx, c, id, t)
 	case err != nil:
-		return nil, s.internal(ctx, "beginning the validation", err)
+		return nil, s.refusal(ctx, "beginning the validation", err)
 	}
 	begun := *a
 	begun.Attempt, begun.AttemptedAt, begun.LeaseUntil = t, now, lease
@@ -133,6 +137,10 @@ func (s *Service) validationLease() time.Duration { return 2*s.validationTime() 
 // one verdict.
 func (s *Service) startValidation(ctx context.Context, a *Authorization) <-chan struct{} {
 	return s.work.start(ctx, 2*s.validationTime(), func(ctx context.Context) {
+		defer s.crowd.leave(a.ID)
+		if !s.crowd.sit(ctx, a.ID) {
+			return // too long in line: no verdict, the lease hands the work on
+		}
 		began := time.Now()
 		v, ok := s.validate(ctx, a)
 		if !ok {
@@ -151,7 +159,9 @@ func (s *Service) startValidation(ctx context.Context, a *Authorization) <-chan 
 		ctx, done := context.WithTimeout(context.WithoutCancel(ctx), leaseMargin)
 		defer done()
 		err := s.Store.CompleteValidation(ctx, ca.System("validation"), now, a.ID, v)
-		if err != nil && !errors.Is(err, ca.ErrConflict) {
+		if errors.Is(err, ca.ErrConflict) {
+			s.countGivenUp(ctx, a.ID, v)
+		} else if err != nil {
 			s.log().ErrorContext(ctx, "the verdict was not stored; the validation will be made again", "authorization", a.ID, "error", err)
 		}
 	})
@@ -169,14 +179,21 @@ func (s *Service) validate(ctx context.Context, a *Authorization) (v Verdict, ok
 		Type: a.Attempt, Identifier: a.Identifier, Wildcard: a.Wildcard,
 		Token: token, KeyAuthorization: token + "." + account.Key.Thumbprint(),
 	}
-	if s.AccountURL != nil {
-		attempt.AccountURL = s.AccountURL(account.ID)
+	attempt.AccountURL = s.accountURL(account.ID)
+	policy, err := s.Issuer.CAAPolicy("") // which profile will want the name is not known yet
+	if err != nil {
+		s.log().ErrorContext(ctx, "what profiles ask of CAA records", "authorization", a.ID, "error", err)
+		return Verdict{}, false
 	}
+	attempt.CAA = policy.Mode
 	evidence, problem := s.Validator.Validate(ctx, attempt)
 	if problem != nil && errors.Is(context.Cause(ctx), errStopping) {
 		return Verdict{}, false
 	}
-	v = Verdict{Problem: problem}
+	if evidence.CAA != nil {
+		s.sawCAA(ctx, policy.Mode, a.Identifier, evidence.CAA)
+	}
+	v = Verdict{Problem: problem, Tally: s.tally(a, account, problem)}
 	if v.Evidence, err = json.Marshal(evidence); err != nil {
 		s.log().ErrorContext(ctx, "evidence can't be written as JSON", "authorization", a.ID, "error", err)
 		return Verdict{}, false // no verdict without evidence (invariant 5)

@@ -51,7 +51,11 @@ func (s *Service) RevokeCertificate(ctx context.Context, c Caller, key Key, der 
 	if now.After(cert.NotAfter.Add(time.Second)) { // its last second is inclusive
 		return Problemf(Unauthorized, "The certificate expired on %s; an expired certificate can't be revoked.", cert.NotAfter.Format(time.RFC3339))
 	}
-	return s.revoke(ctx, cert, ca.Revocation{By: by, Serial: cert.Serial, Reason: reason, At: now.Truncate(time.Second)})
+	r := ca.Revocation{By: by, Serial: cert.Serial, Reason: reason, At: now.Truncate(time.Second)}
+	if by.Kind == ca.ActorCertificateKey && reason == ca.KeyCompromise {
+		return s.compromised(ctx, cert, r)
+	}
+	return s.revoke(ctx, cert, r)
 }
 
 // Revoke revokes a certificate by an operator's word. A serial that was never

@@ -46,13 +46,17 @@ func (s *Service) NewOrder(ctx context.Context, c Caller, r NewOrder) (*Order, e
 	if err != nil {
 		return nil, err
 	}
-	switch err := s.Store.CreateOrder(ctx, c.actor(), now, o, fresh); {
+	spend, err := s.orderSpend(ctx, c, o, fresh)
+	if err != nil {
+		return nil, err
+	}
+	switch err := s.Store.CreateOrder(ctx, c.actor(), now, o, fresh, spend...); {
 	case err == nil:
 		return o, nil
 	case errors.Is(err, ErrAlreadyReplaced):
 		return nil, Problemf(AlreadyReplaced, "Another order of this account replaces that certificate already.")
 	default:
-		return nil, s.internal(ctx, "storing the order", err)
+		return nil, s.limited(ctx, "storing the order", err)
 	}
 }
 
@@ -107,6 +111,7 @@ func (s *Service) authorize(ctx context.Context, c Caller, o *Order, now time.Ti
 	if err != nil {
 		return nil, s.internal(ctx, "looking for valid authorizations", err)
 	}
+	valid = s.corroborated(valid)
 	for _, name := range o.Identifiers {
 		i := slices.IndexFunc(valid, func(a *Authorization) bool {
 			return a.Identifier == name.Base() && a.Wildcard == name.IsWildcard()
@@ -180,7 +185,7 @@ func (s *Service) Finalize(ctx context.Context, c Caller, id string, csrDER []by
 	case !errors.Is(err, ca.ErrNotFound):
 		return nil, s.internal(ctx, "comparing the CSR's key with account keys", err)
 	}
-	o.CSR, o.BeganAt, o.LeaseUntil = csrDER, now, now.Add(issueTime+leaseMargin)
+	o.CSR, o.BeganAt, o.LeaseUntil = csrDER, now, now.Add(s.issueTime()+leaseMargin)
 	if err := s.Issuer.Check(issuanceOf(o, csr, c.actor(), now)); err != nil {
 		return nil, s.refusal(ctx, "checking the CSR", err)
 	}
@@ -193,8 +198,15 @@ func (s *Service) Finalize(ctx context.Context, c Caller, id string, csrDER []by
 	}
 	begun := *o
 	waitFor(ctx, s.startIssuance(ctx, &begun), orDefault(s.Settings.Wait, defaultWait))
-	return s.Order(ctx, c, o.ID)
+	o, err = s.Order(ctx, c, o.ID)
+	if err == nil && o.Error != nil && (o.Error.Kind == CAA || o.Error.Kind == DNS) {
+		return nil, o.Error // the order is invalid, and says the same (SAFETY row 150)
+	}
+	return o, err
 }
+
+// issueTime bounds one issuance: CAA records may have to be looked at anew.
+func (s *Service) issueTime() time.Duration { return s.validationTime() + signTime }
 
 func notReady(status Status) *Problem {
 	detail := map[Status]string{
@@ -215,7 +227,7 @@ func issuanceOf(o *Order, csr *ca.CSR, by ca.Actor, now time.Time) *ca.Request {
 // startIssuance has a begun order's certificate issued in the background. A
 // refusal ends the order; any other error leaves it to whoever takes it over.
 func (s *Service) startIssuance(ctx context.Context, o *Order) <-chan struct{} {
-	return s.work.start(ctx, issueTime, func(ctx context.Context) {
+	return s.work.start(ctx, s.issueTime(), func(ctx context.Context) {
 		began := time.Now()
 		problem, err := s.issue(ctx, o)
 		switch {
@@ -241,10 +253,7 @@ func (s *Service) issued(profile, outcome string, began time.Time) {
 func (s *Service) issue(ctx context.Context, o *Order) (*Problem, error) {
 	now := s.now()
 	by := ca.Actor{Kind: ca.ActorAccount, ID: o.Account}
-	csr, err := ca.ParseCSR(o.CSR)
-	if err == nil {
-		_, err = s.Issuer.Issue(ctx, issuanceOf(o, csr, by, now))
-	}
+	err := s.prove(ctx, o, by)
 	if err == nil {
 		return nil, nil
 	}
@@ -260,6 +269,22 @@ func (s *Service) issue(ctx context.Context, o *Order) (*Problem, error) {
 		return nil, err
 	}
 	return problem, nil
+}
+
+// prove has a begun order's certificate issued on the evidence for its names.
+func (s *Service) prove(ctx context.Context, o *Order, by ca.Actor) error {
+	csr, err := ca.ParseCSR(o.CSR)
+	if err != nil {
+		return err
+	}
+	proof, err := s.proofOf(ctx, o)
+	if err != nil {
+		return err
+	}
+	r := issuanceOf(o, csr, by, s.now()) // looking at CAA records took its time
+	r.Evidence = proof
+	_, err = s.Issuer.Issue(ctx, r)
+	return err
 }
 
 // refusal turns an error of package ca into the problem to answer with.

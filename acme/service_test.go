@@ -31,7 +31,24 @@ type world struct {
 	clock atomic.Int64 // Unix milliseconds
 	asked atomic.Int64 // validations made
 	prove atomic.Pointer[func(ctx context.Context, a acme.Attempt) *acme.Problem]
+	caa   atomic.Pointer[func(q acme.CAAQuestion) *acme.Problem]
+	looks atomic.Int64 // looks at CAA records beside validations
 }
+
+func (w *world) CheckCAA(_ context.Context, q acme.CAAQuestion) (*ca.CAAEvidence, *acme.Problem) {
+	w.looks.Add(1)
+	e := &ca.CAAEvidence{At: w.now(), Require: q.Require}
+	if f := w.caa.Load(); f != nil {
+		if problem := (*f)(q); problem != nil {
+			e.Why = problem.Detail
+			return e, problem
+		}
+	}
+	e.Allowed = true
+	return e, nil
+}
+
+func (w *world) allowing(f func(q acme.CAAQuestion) *acme.Problem) { w.caa.Store(&f) }
 
 func (w *world) Validate(ctx context.Context, a acme.Attempt) (*acme.Evidence, *acme.Problem) {
 	w.asked.Add(1)
@@ -319,6 +336,7 @@ func TestAbandonedValidation(t *testing.T) {
 	o := w.order(c, "a.example")
 	a, err := w.Respond(t.Context(), c, o.Authorizations[0].ID, acme.HTTP01)
 	must(t, err)
+	eventually(t, func() bool { return w.asked.Load() == 1 })
 	grace, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	w.Stop(grace)
@@ -628,9 +646,9 @@ func TestWhoMayRevoke(t *testing.T) {
 		{"holder of all names, key compromise", holder, acme.Key{}, ca.KeyCompromise, acme.BadRevocationReason},
 		{"holder of some names", partial, acme.Key{}, ca.Unspecified, acme.Unauthorized},
 		{"stranger", stranger, acme.Key{}, ca.Unspecified, acme.Unauthorized},
-		{"certificate's key", acme.Caller{}, keyed(certKey), ca.KeyCompromise, -1},
 		{"another key", acme.Caller{}, keyed(newKey(t)), ca.KeyCompromise, acme.Unauthorized},
 		{"no key", acme.Caller{}, acme.Key{}, ca.KeyCompromise, acme.Unauthorized},
+		{"certificate's key", acme.Caller{}, keyed(certKey), ca.KeyCompromise, -1}, // the last: it blocks the key
 	} {
 		cert := w.obtain(owner, certKey, "a.example", "b.example")
 		err := w.RevokeCertificate(t.Context(), c.caller, c.key, cert.Raw, c.reason)
@@ -642,7 +660,7 @@ func TestWhoMayRevoke(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
-	cert := w.obtain(owner, certKey, "a.example")
+	cert := w.obtain(owner, newKey(t), "a.example")
 	flipped := append([]byte(nil), cert.Raw...)
 	flipped[len(flipped)-1] ^= 1
 	err := w.RevokeCertificate(t.Context(), owner, acme.Key{}, flipped, ca.Unspecified)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"chancery/ca"
 )
 
 // errStopping is the cause of the end of work that a stop cut short: it gets
@@ -95,12 +97,20 @@ func waitFor(ctx context.Context, done <-chan struct{}, d time.Duration) {
 func (s *Service) Stop(ctx context.Context) { s.work.stop(ctx) }
 
 // Run takes over, until ctx ends, work whose lease ran out because the
-// process that had it died. Call it once in each process.
+// process that had it died, and revokes what is left of certificates with
+// blocked keys. Call it once in each process.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(orDefault(s.Settings.TakeOverEvery, defaultTakeOverEvery))
 	defer tick.Stop()
+	var looked time.Time
+	var pruned time.Time
 	for {
 		s.takeOver(ctx)
+		pruned = s.pruneLimits(ctx, pruned)
+		if now := s.now(); now.Sub(looked) >= blockedEvery {
+			looked = now
+			_, _ = s.revokeBlocked(ctx, ca.System("blocked-keys")) // logged there, and tried again
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -119,7 +129,7 @@ func (s *Service) takeOver(ctx context.Context) {
 	for _, a := range authorizations {
 		s.startValidation(ctx, a)
 	}
-	orders, err := s.Store.TakeOverOrders(ctx, now, now.Add(issueTime+leaseMargin), takeOverBatch)
+	orders, err := s.Store.TakeOverOrders(ctx, now, now.Add(s.issueTime()+leaseMargin), takeOverBatch)
 	if err != nil && ctx.Err() == nil {
 		s.log().ErrorContext(ctx, "looking for abandoned orders", "error", err)
 	}

@@ -28,9 +28,23 @@ import (
 type Engine interface {
 	Revoke(ctx context.Context, r ca.Revocation) error
 	RevokeAccount(ctx context.Context, by ca.Actor, id string) (*acme.Account, error)
+	ExternalKeyKeeper
+	KeyBlocker
+	Limiter
+}
+
+// ExternalKeyKeeper keeps the keys of external account bindings.
+type ExternalKeyKeeper interface {
 	CreateExternalKey(ctx context.Context, by ca.Actor, w acme.NewExternalKey) (*acme.ExternalKey, []byte, error)
 	ExternalKeys(ctx context.Context) ([]*acme.ExternalKey, error)
 	RevokeExternalKey(ctx context.Context, by ca.Actor, id string) error
+}
+
+// KeyBlocker blocks keys.
+type KeyBlocker interface {
+	// BlockKey says how many certificates were revoked for it.
+	BlockKey(ctx context.Context, by ca.Actor, spki [32]byte, comment string) (revoked int, err error)
+	UnblockKey(ctx context.Context, by ca.Actor, spki [32]byte) error
 }
 
 // Config is everything that New needs. Store, Engine, Chains, Lists, Token and
@@ -41,6 +55,7 @@ type Config struct {
 	Chains  func(c *ca.Certificate) ([][]byte, error) // in PEM, the default first: ca.Authority.Chains
 	Lists   Lists                                     // where published CRLs are, for /readyz and /metrics
 	Shards  []crl.Shard                               // the lists that must be there and fresh
+	Fixed   []crl.List                                // lists that do not change while the process runs: the root's. For /metrics; DER is not read
 	Issuers []IssuerStatus
 	Checks  []Check // further ones for /readyz
 	Metrics *Metrics
@@ -96,7 +111,7 @@ func New(c Config) (*Admin, error) {
 	checks := append([]Check{checkStore(c.Store), checkIssuers(c.Issuers), checkLists(lists)}, c.Checks...)
 	a.health = health{checks: checks, now: c.Now, log: c.Log}
 	failed := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "state_failures_total", Help: "Scrapes for which the store did not answer, so that its series are missing."})
-	if err := c.Metrics.registry.Register(&state{store: c.Store, published: lists, issuers: c.Issuers, now: c.Now, failed: failed}); err != nil {
+	if err := c.Metrics.registry.Register(&state{store: c.Store, published: lists, fixed: c.Fixed, issuers: c.Issuers, now: c.Now, failed: failed}); err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
 	a.routes = a.router()

@@ -67,6 +67,7 @@ type IssuerStatus struct {
 type state struct {
 	store     Store
 	published *published
+	fixed     []crl.List
 	issuers   []IssuerStatus
 	now       func() time.Time
 	failed    prometheus.Counter
@@ -104,6 +105,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	for _, i := range s.issuers {
 		gauge(issuerNotAfter, float64(i.NotAfter.Unix()), i.ID)
 	}
+	for _, l := range s.fixed {
+		collectList(l, now, gauge)
+	}
 	if err := s.collectStore(ctx, now, gauge); err != nil {
 		s.failed.Inc()
 	}
@@ -127,14 +131,17 @@ func (s *state) collectStore(ctx context.Context, now time.Time, gauge func(*pro
 		return err
 	}
 	for _, l := range lists {
-		if l.Number == 0 {
-			continue
+		if l.Number != 0 {
+			collectList(l, now, gauge)
 		}
-		labels := []string{l.Shard.Issuer, strconv.Itoa(l.Shard.Number)}
-		gauge(crlNumber, float64(l.Number), labels...)
-		gauge(crlEntries, float64(l.Entries), labels...)
-		gauge(crlAge, now.Sub(l.ThisUpdate).Seconds(), labels...)
-		gauge(crlNextUpdate, float64(l.NextUpdate.Unix()), labels...)
 	}
 	return nil
+}
+
+func collectList(l crl.List, now time.Time, gauge func(*prometheus.Desc, float64, ...string)) {
+	labels := []string{l.Shard.Issuer, strconv.Itoa(l.Shard.Number)}
+	gauge(crlNumber, float64(l.Number), labels...)
+	gauge(crlEntries, float64(l.Entries), labels...)
+	gauge(crlAge, now.Sub(l.ThisUpdate).Seconds(), labels...)
+	gauge(crlNextUpdate, float64(l.NextUpdate.Unix()), labels...)
 }

@@ -55,6 +55,25 @@ func (behind) ExternalKeys(context.Context) ([]*acme.ExternalKey, error)   { ret
 func (behind) RevokeExternalKey(context.Context, ca.Actor, string) error   { return errReached }
 func (behind) Latest(context.Context, crl.Shard, int64) (*crl.List, error) { return nil, errReached }
 
+func (behind) BlockedKeys(context.Context, ca.BlockedKeySearch) ([]*ca.BlockedKey, error) {
+	return nil, errReached
+}
+
+func (behind) BlockedKey(context.Context, [32]byte) (*ca.BlockedKey, error) { return nil, errReached }
+func (behind) UnblockKey(context.Context, ca.Actor, [32]byte) error         { return errReached }
+
+func (behind) BlockKey(context.Context, ca.Actor, [32]byte, string) (int, error) {
+	return 0, errReached
+}
+
+func (behind) AccountLimits(context.Context, string) (*acme.AccountLimits, error) {
+	return nil, errReached
+}
+
+func (behind) Unpause(context.Context, ca.Actor, string, ca.Identifier) ([]ca.Identifier, error) {
+	return nil, errReached
+}
+
 func (behind) RevokeAccount(context.Context, ca.Actor, string) (*acme.Account, error) {
 	return nil, errReached
 }
@@ -97,6 +116,7 @@ func do(a *Admin, method, path string, header ...string) *httptest.ResponseRecor
 // sample fills a path of the table.
 func sample(path string) string {
 	path = strings.Replace(path, serialPattern, "0199aa00bb11cc22dd33ee44ff556677", 1)
+	path = strings.Replace(path, spkiPattern, strings.Repeat("5a", 32), 1)
 	return strings.Replace(path, idPattern, "AZmqAAAAAAAAAAAAAAAAAA", 1)
 }
 
@@ -229,6 +249,14 @@ func TestInternalErrorsStayInside(t *testing.T) {
 			continue
 		}
 		w := do(a, r.method, sample(r.path), "Authorization", "Bearer "+guardToken)
+		if r.name == "key block" { // the one that does nothing without a body
+			req := httptest.NewRequest(r.method, r.path, strings.NewReader(`{"spki_sha256":"`+strings.Repeat("5a", 32)+`"}`))
+			req.Host = "localhost"
+			req.Header.Set("Authorization", "Bearer "+guardToken)
+			req.Header.Set("Content-Type", "application/json")
+			w = httptest.NewRecorder()
+			a.ServeHTTP(w, req)
+		}
 		if w.Code != 500 || strings.Contains(w.Body.String(), errReached.Error()) {
 			t.Errorf("%s %s: %d %s", r.method, r.path, w.Code, w.Body)
 		}
@@ -365,6 +393,8 @@ func FuzzGuard(f *testing.F) {
 	f.Add("GET", "/api/v1/certificates?name=a.example&limit=5&status=valid", "localhost", "")
 	f.Add("GET", "/api/v1/certificates?expiring_before=2026-11-22T10:00:00Z&cursor=0199aa00bb11cc22dd33ee44ff556677", "127.0.0.1:1", "")
 	f.Add("POST", "/api/v1/certificates/0199aa00bb11cc22dd33ee44ff556677/revoke", "[::1]", `{"reason":"superseded"}`)
+	f.Add("POST", "/api/v1/accounts/AZmqAAAAAAAAAAAAAAAAAA/unpause", "localhost", `{"name":"a.example"}`)
+	f.Add("POST", "/api/v1/blocked-keys", "localhost", `{"spki_sha256":"5a","comment":"a"}`)
 	f.Add("POST", "/api/v1/external-keys", "localhost", `{"label":"a","reusable":true,"expires_at":"2026-11-22T10:00:00Z"}`)
 	f.Add("GET", "/api/v1/audit?since=2026-11-22T10:00:00Z&cursor=5&action=a.b", "localhost", "")
 	f.Add("GET", "/api/v1/accounts/AZmqAAAAAAAAAAAAAAAAAA", "evil.example", "")

@@ -27,6 +27,7 @@ type Metrics struct {
 	issuances         *prometheus.CounterVec
 	issuanceSeconds   *prometheus.HistogramVec
 	revocations       *prometheus.CounterVec
+	caa               *prometheus.CounterVec
 
 	ocsp          *prometheus.CounterVec
 	ocspSeconds   prometheus.Histogram
@@ -55,6 +56,7 @@ func NewMetrics(version string) *Metrics {
 	m.issuances = m.counter("issuances_total", "Certificates asked for by finalize, by profile and outcome: issued or an ACME error type.", "profile", "outcome")
 	m.issuanceSeconds = m.histogram("issuance_seconds", "Time from the start of an issuance to the durable certificate.", fastBuckets, "profile")
 	m.revocations = m.counter("revocations_total", "Certificates revoked, by reason (RFC 5280 section 5.3.1).", "reason")
+	m.caa = m.counter("caa_lookups_total", "Looks at a name's CAA records, by the profile's mode and outcome: allowed or an ACME error type.", "mode", "outcome")
 	m.ocsp = m.counter("ocsp_responses_total", "OCSP answers: good, revoked, or the responseStatus of one without a certificate status.", "status")
 	m.adminRequests = m.counter("admin_requests_total", "Requests at the operator's door.", "route", "status")
 	m.ocspSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -114,6 +116,12 @@ func (m *Metrics) Issued(profile, outcome string, took time.Duration) {
 // Revoked counts one revocation by the reason's name ("keyCompromise").
 func (m *Metrics) Revoked(reason string) {
 	m.revocations.WithLabelValues(m.labels.of("reason", reason)).Inc()
+}
+
+// CAA counts one look at a name's CAA records: outcome is "allowed" or an error
+// type ("caa", "dns").
+func (m *Metrics) CAA(mode, outcome string) {
+	m.caa.WithLabelValues(m.labels.of("mode", mode), m.labels.of("problem", outcome)).Inc()
 }
 
 // OCSP counts one OCSP answer. took is 0 when it was not measured.

@@ -23,6 +23,7 @@ type route struct {
 const (
 	serialPattern = "{serial:[0-9a-f]{32}}"
 	idPattern     = "{id:[A-Za-z0-9_-]{22}}"
+	spkiPattern   = "{spki:[0-9a-f]{64}}"
 )
 
 // table is every route but the three raw ones of router. What stands under
@@ -38,11 +39,16 @@ func (a *Admin) table() []route {
 		{"accounts", "GET", "/api/v1/accounts", a.accounts},
 		{"account", "GET", "/api/v1/accounts/" + idPattern, a.account},
 		{"account deactivate", "POST", "/api/v1/accounts/" + idPattern + "/deactivate", a.deactivateAccount},
+		{"account limits", "GET", "/api/v1/accounts/" + idPattern + "/limits", a.accountLimits},
+		{"account unpause", "POST", "/api/v1/accounts/" + idPattern + "/unpause", a.unpauseAccount},
 		{"orders", "GET", "/api/v1/orders", a.orders},
 		{"order", "GET", "/api/v1/orders/" + idPattern, a.order},
 		{"external keys", "GET", "/api/v1/external-keys", a.externalKeys},
 		{"external key create", "POST", "/api/v1/external-keys", a.createExternalKey},
 		{"external key revoke", "POST", "/api/v1/external-keys/" + idPattern + "/revoke", a.revokeExternalKey},
+		{"blocked keys", "GET", "/api/v1/blocked-keys", a.blockedKeys},
+		{"key block", "POST", "/api/v1/blocked-keys", a.blockKey},
+		{"key unblock", "POST", "/api/v1/blocked-keys/" + spkiPattern + "/unblock", a.unblockKey},
 		{"audit", "GET", "/api/v1/audit", a.audit},
 	}
 }

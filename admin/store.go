@@ -13,12 +13,13 @@ import (
 // takes its instant from the caller. Errors are ca.ErrNotFound, compared with
 // errors.Is, or internal ones.
 //
-// Three of the methods are those of ca.Ledger, acme.AccountStore and
-// acme.OrderStore under the same names.
+// Four of the methods are those of ca.Ledger, acme.AccountStore,
+// acme.OrderStore and acme.KeyStore under the same names.
 type Store interface {
 	CertificateReader
 	AccountReader
 	OrderReader
+	KeyReader
 
 	// Events lists audit events. An empty answer is no error.
 	Events(ctx context.Context, s ca.EventSearch) ([]ca.Event, error)
@@ -41,6 +42,12 @@ type CertificateReader interface {
 type AccountReader interface {
 	Accounts(ctx context.Context, s acme.AccountSearch) ([]*acme.Account, error)
 	Account(ctx context.Context, id string) (*acme.Account, error)
+}
+
+// KeyReader finds blocked keys.
+type KeyReader interface {
+	BlockedKeys(ctx context.Context, s ca.BlockedKeySearch) ([]*ca.BlockedKey, error)
+	BlockedKey(ctx context.Context, spki [32]byte) (*ca.BlockedKey, error)
 }
 
 // OrderReader finds orders.

@@ -22,6 +22,10 @@ type Request struct {
 	NotBefore time.Time // zero: now
 	NotAfter  time.Time // zero: the profile's validity
 	Now       time.Time
+
+	// Evidence is why the names may be certified: one for each, and no others.
+	// Issue asks for it; Check does not look at it.
+	Evidence []NameEvidence
 }
 
 // Authority issues certificates and has them revoked. All fields are set
@@ -32,11 +36,21 @@ type Authority struct {
 	Default  string              // profile of requests that name none
 	Ledger   Ledger
 
+	Rules       *Rules    // nil: private-strict
+	DeniedNames *NameList // names that no profile certifies; nil: none
+	WeakKeys    *WeakKeys // keys that are known to be weak or compromised; nil: none
+
+	Perspectives PerspectivePolicy // from how many a name must have been seen; zero: this CA alone
+
 	// AccountKeys says whether the key with this SHA-256 of its SPKI is (or
 	// was) an ACME account's: it must not be certified (RFC 8555 section
 	// 11.1). nil: there are no accounts.
 	AccountKeys func(ctx context.Context, spki [32]byte) (bool, error)
-	Random      io.Reader // for serial numbers and signatures; nil: crypto/rand
+	// BlockedKeys says whether the key with this SHA-256 of its SPKI is blocked:
+	// it was compromised, or an operator says so. nil: none is.
+	BlockedKeys func(ctx context.Context, spki [32]byte) (bool, error)
+
+	Random io.Reader // for serial numbers and signatures; nil: crypto/rand
 }
 
 const (
@@ -61,10 +75,10 @@ func (a *Authority) Permit(profile string, names []Identifier, notBefore, notAft
 	if err != nil {
 		return "", err
 	}
-	if _, _, err := p.validity(span{notBefore, notAfter}, now, p.Backdate, a.Issuers[0].Certificate()); err != nil {
+	if _, _, err := a.validity(p, span{notBefore, notAfter}, now, p.Backdate); err != nil {
 		return "", err
 	}
-	return p.Name, permitNames(a.Issuers[0], names)
+	return p.Name, a.promise(a.Issuers[0], p).permitNames(names)
 }
 
 func (a *Authority) profile(name string) (*Profile, error) {
@@ -80,35 +94,6 @@ func (a *Authority) profile(name string) (*Profile, error) {
 	}
 	slices.Sort(known)
 	return nil, &Refusal{Code: InvalidProfile, Detail: fmt.Sprintf("there is no profile %s; there are %q", quote(name), known)}
-}
-
-// permitNames asks for 1 to 100 different names inside the issuer's constraints.
-func permitNames(issuer *Issuer, names []Identifier) error {
-	if len(names) == 0 || len(names) > maxNames {
-		return &Refusal{Code: MalformedIdentifier, Detail: fmt.Sprintf("%d names; a certificate has 1 to %d", len(names), maxNames)}
-	}
-	seen := make(map[Identifier]bool, len(names))
-	var parts []*Refusal
-	for _, id := range names {
-		switch {
-		case id == Identifier{}:
-			return &Refusal{Code: MalformedIdentifier, Detail: "an empty name"}
-		case seen[id]:
-			return &Refusal{Code: MalformedIdentifier, Detail: fmt.Sprintf("%s is there twice", id), Identifier: &id}
-		case !issuer.names.allow(id):
-			parts = append(parts, &Refusal{Code: RejectedIdentifier, Identifier: &id,
-				Detail: fmt.Sprintf("%s lies outside of the issuer's name constraints (RFC 5280 section 4.2.1.10)", id)})
-		}
-		seen[id] = true
-	}
-	switch len(parts) {
-	case 0:
-		return nil
-	case 1:
-		return parts[0]
-	}
-	return &Refusal{Code: RejectedIdentifier, Parts: parts,
-		Detail: fmt.Sprintf("%d of the names lie outside of the issuer's name constraints", len(parts))}
 }
 
 // Check says whether Issue would accept the request: what Permit says, the
@@ -136,7 +121,7 @@ func (a *Authority) accept(ctx context.Context, r *Request) (*accepted, error) {
 	if r.CSR == nil || r.Now.IsZero() {
 		return nil, errors.New("issue: the request has no CSR or no instant")
 	}
-	if err := permitNames(a.Issuers[0], r.Names); err != nil {
+	if err := a.promise(a.Issuers[0], p).permit(r.own(), r.Names); err != nil {
 		return nil, err
 	}
 	if err := sameNames(r.Names, r.CSR.names); err != nil {
@@ -148,8 +133,11 @@ func (a *Authority) accept(ctx context.Context, r *Request) (*accepted, error) {
 	if err := a.checkOwner(ctx, r.CSR); err != nil {
 		return nil, err
 	}
+	if err := a.checkKnown(ctx, r.CSR.key, r.CSR.SPKIHash()); err != nil {
+		return nil, keyOfCSR(err) // section 6.7: badCSR is for what stands in a CSR
+	}
 	grace := max(p.Backdate, maxAge) // the order that asked may be some minutes old by now
-	from, to, err := p.validity(span{r.NotBefore, r.NotAfter}, r.Now, grace, a.Issuers[0].Certificate())
+	from, to, err := a.validity(p, span{r.NotBefore, r.NotAfter}, r.Now, grace)
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +197,12 @@ func (a *Authority) Issue(ctx context.Context, r *Request) (*Certificate, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := ok.profile.checkEvidence(r); err != nil {
+		return nil, err
+	}
+	if err := a.checkPerspectives(ok.profile, r); err != nil {
+		return nil, err
+	}
 	for range serialTries {
 		t, err := a.prepare(ok)
 		if err != nil {
@@ -218,6 +212,8 @@ func (a *Authority) Issue(ctx context.Context, r *Request) (*Certificate, error)
 		switch {
 		case errors.Is(err, ErrConflict):
 			continue // with another serial
+		case errors.Is(err, ErrBlockedKey): // since it was checked, a moment ago
+			return nil, keyOfCSR(blockedKey())
 		case err != nil:
 			return nil, fmt.Errorf("issue: reserve: %w", err)
 		case stored.Serial != t.cert.Serial:
@@ -257,7 +253,7 @@ func (a *Authority) resume(ctx context.Context, r *Request, stored *Certificate)
 	if err := sameNames(r.Names, stored.Names); err != nil {
 		return nil, err
 	}
-	t, err := newTicket(issuer, p, *stored)
+	t, err := a.newTicket(issuer, p, *stored)
 	if err != nil {
 		return nil, err
 	}

@@ -413,7 +413,7 @@ func TestCheckerFindsEach(t *testing.T) {
 		"CRL pointer":        func(m *template) { m.crlURL = "ldap://ca.example/" },
 		"policies":           func(m *template) { m.policies, _ = parseOIDs([]string{"1.2.3"}) },
 	} {
-		cert := Certificate{Serial: Serial{1}, Issuer: h.issuer.id, Profile: p.Name, Names: r.Names, SPKI: r.CSR.SPKIHash(), NotBefore: noon, NotAfter: noon.Add(p.Validity - time.Second)}
+		cert := Certificate{Serial: Serial{1}, Issuer: h.issuer.id, Profile: p.Name, Names: r.Names, SPKI: r.CSR.SPKIHash(), NotBefore: noon, NotAfter: noon.Add(p.Validity - time.Second), ReservedAt: noon, Order: "o"}
 		m, err := newTemplate(h.issuer, &p, &cert, r.CSR)
 		check(t, err)
 		change(m)
@@ -421,7 +421,7 @@ func TestCheckerFindsEach(t *testing.T) {
 		check(t, err)
 		lintDER, err := h.issuer.lintable(cert.TBS)
 		check(t, err)
-		err = checkPromise(lintDER, h.issuer, &p, &cert)
+		err = h.authority.promise(h.issuer, &p).check(lintDER, &cert)
 		if what == "" {
 			check(t, err)
 			continue

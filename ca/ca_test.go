@@ -223,7 +223,28 @@ func (h *house) request(t testing.TB, order string, key crypto.Signer, names ...
 	t.Helper()
 	csr, err := ParseCSR(newCSR(t, key, names...))
 	check(t, err)
-	return &Request{By: System("test"), Order: order, Account: "a", Names: ids(t, names...), CSR: csr, Now: noon}
+	r := &Request{By: System("test"), Order: order, Account: "a", Names: ids(t, names...), CSR: csr, Now: noon}
+	return r.proven(noon)
+}
+
+// proven sets the instant of a request and gives it good evidence of then.
+func (r *Request) proven(now time.Time) *Request {
+	r.Now, r.Evidence = now, nil
+	for _, name := range r.Names {
+		r.Evidence = append(r.Evidence, proof(name, now))
+	}
+	return r
+}
+
+func proof(name Identifier, now time.Time) NameEvidence {
+	e := NameEvidence{Name: name, Authorization: "authorization", Method: "dns-01", ValidatedAt: now}
+	if name.Type() == IP {
+		e.Method = "http-01"
+	}
+	if name.HasCAA() {
+		e.CAA = &CAAEvidence{At: now, Allowed: true}
+	}
+	return e
 }
 
 // verify lets crypto/x509 judge a certificate of this CA.

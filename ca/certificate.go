@@ -20,6 +20,8 @@ type Certificate struct {
 	DER        []byte    // nil until signed
 
 	Revocation *Revoked // nil unless revoked
+
+	Evidence []NameEvidence // on the way to Ledger.Reserve only, which keeps it
 }
 
 // Revoked is one line of a CRL.

@@ -2,23 +2,28 @@ package ca
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// checkPromise is the second, independent look: crypto/x509 parses the octets
-// again, and what it finds is compared with what the profile, the issuer and
-// the reservation promise. Encoder and linter are not trusted here. The error
-// is a *Refusal with LintFailed.
-func checkPromise(lintDER []byte, issuer *Issuer, p *Profile, want *Certificate) error {
+// check is the second, independent look: crypto/x509 parses the octets again,
+// and what it finds is compared with what rules, profile, issuer and
+// reservation promise. Encoder and linter are not trusted here. The error is a
+// *Refusal with LintFailed.
+func (pr promise) check(lintDER []byte, want *Certificate) error {
 	got, err := x509.ParseCertificate(lintDER)
 	if err != nil {
 		return &Refusal{Code: LintFailed, Detail: "the certificate would not be well-formed: " + parseReason(err)}
 	}
+	issuer, p := pr.issuer, pr.profile
 	ca := issuer.Certificate()
 	kind := keyKind(got.PublicKey)
 	checks := []struct {
@@ -31,11 +36,11 @@ func checkPromise(lintDER []byte, issuer *Issuer, p *Profile, want *Certificate)
 		{"issuer", bytes.Equal(got.RawIssuer, ca.RawSubject) && want.Issuer == issuer.id},
 		{"validity", sameValidity(got, want)},
 		// Both ends count (RFC 5280 section 4.1.2.5).
-		{"length of the validity", got.NotAfter.After(got.NotBefore) && !got.NotAfter.After(got.NotBefore.Add(p.MaxValidity-time.Second))},
+		{"length of the validity", got.NotAfter.After(got.NotBefore) && !got.NotAfter.After(got.NotBefore.Add(pr.maxValidity(want.ReservedAt)-time.Second))},
+		{"beginning of the validity", pr.nearReservation(got.NotBefore, want.ReservedAt)},
 		{"validity inside the issuer's", !got.NotBefore.Before(ca.NotBefore) && !got.NotAfter.After(ca.NotAfter)},
-		// That this key passed CheckKey is what a CSR stands for.
-		{"public key", sha256.Sum256(got.RawSubjectPublicKeyInfo) == want.SPKI && slices.Contains(p.Keys, kind) && (kind != "rsa" || rsaBits(got.PublicKey) >= p.MinRSABits)},
-		{"names", sameSAN(got, want.Names) && permitNames(issuer, want.Names) == nil},
+		{"public key", sha256.Sum256(got.RawSubjectPublicKeyInfo) == want.SPKI && pr.keeps(got.PublicKey, got.RawSubjectPublicKeyInfo)},
+		{"names", sameSAN(got, want.Names) && pr.permit(want.Order == "" && want.Account == "", want.Names) == nil},
 		{"subject", checkSubject(got, want.Names, p)},
 		{"key usage", got.KeyUsage == promisedKeyUsage(kind, p)},
 		{"extended key usage", samePurposes(got, p)},
@@ -46,6 +51,7 @@ func checkPromise(lintDER []byte, issuer *Issuer, p *Profile, want *Certificate)
 		{"CRL pointer", slices.Equal(got.CRLDistributionPoints, pointers(p.CRL, issuer.CRLURL(want.Shard)))},
 		{"policies", samePolicies(got, p)},
 		{"extensions", knownExtensions(got)},
+		{"fields", plainFields(got.RawTBSCertificate)},
 	}
 	for _, c := range checks {
 		if !c.ok {
@@ -53,6 +59,37 @@ func checkPromise(lintDER []byte, issuer *Issuer, p *Profile, want *Certificate)
 		}
 	}
 	return nil
+}
+
+// nearReservation: a certificate does not claim to be older than the
+// reservation allows, nor to begin later than the profile lets it (I25, R25).
+func (pr promise) nearReservation(from, reserved time.Time) bool {
+	return !from.Before(reserved.Add(-max(pr.profile.Backdate, maxAge)-time.Second)) &&
+		!from.After(reserved.Add(pr.profile.MaxLead+time.Second))
+}
+
+// keeps says whether rules and profile certify the key, in the one encoding
+// that it has (BR 7.1.3.1). CheckKey looked at it when the CSR was parsed, and
+// does once more: this look trusts nobody.
+func (pr promise) keeps(key crypto.PublicKey, spki []byte) bool {
+	kind := keyKind(key)
+	canonical, err := x509.MarshalPKIXPublicKey(key)
+	return err == nil && bytes.Equal(canonical, spki) && CheckKey(key) == nil &&
+		slices.Contains(pr.rules.Keys, kind) && slices.Contains(pr.profile.Keys, kind) &&
+		(kind != "rsa" || rsaBits(key) >= pr.profile.MinRSABits)
+}
+
+// plainFields says that the TBSCertificate has the fields of RFC 5280 section
+// 4.1 and no unique identifiers, which the parser skips (section 4.1.2.8).
+func plainFields(tbs []byte) bool {
+	input := cryptobyte.String(tbs)
+	var fields cryptobyte.String
+	ok := input.ReadASN1(&fields, cbasn1.SEQUENCE) && input.Empty() &&
+		fields.SkipASN1(cbasn1.Tag(0).ContextSpecific().Constructed()) && fields.SkipASN1(cbasn1.INTEGER)
+	for range 5 { // signature, issuer, validity, subject, subjectPublicKeyInfo
+		ok = ok && fields.SkipASN1(cbasn1.SEQUENCE)
+	}
+	return ok && fields.SkipASN1(cbasn1.Tag(3).ContextSpecific().Constructed()) && fields.Empty()
 }
 
 func sameValidity(got *x509.Certificate, want *Certificate) bool {

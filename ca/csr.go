@@ -221,7 +221,7 @@ func readExtensions(s *cryptobyte.String) ([]extension, error) {
 		var one, value cryptobyte.String
 		var ext extension
 		if len(found) == maxCSRExtensions || !list.ReadASN1(&one, cbasn1.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&ext.id) ||
-			!one.ReadOptionalASN1Boolean(&ext.critical, cbasn1.BOOLEAN, false) ||
+			one.PeekASN1Tag(cbasn1.BOOLEAN) && !one.ReadASN1Boolean(&ext.critical) ||
 			!one.ReadASN1(&value, cbasn1.OCTET_STRING) || !one.Empty() {
 			return nil, errDER
 		}
@@ -372,7 +372,7 @@ func checkRequested(ext extension) error {
 	case ext.id.Equal(oidBasicConstraints):
 		var fields cryptobyte.String
 		var isCA bool
-		if !value.ReadASN1(&fields, cbasn1.SEQUENCE) || !value.Empty() || !fields.ReadOptionalASN1Boolean(&isCA, cbasn1.BOOLEAN, false) {
+		if !value.ReadASN1(&fields, cbasn1.SEQUENCE) || !value.Empty() || fields.PeekASN1Tag(cbasn1.BOOLEAN) && !fields.ReadASN1Boolean(&isCA) {
 			return badCSR("the CSR's basicConstraints are not DER")
 		}
 		if isCA {

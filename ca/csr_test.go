@@ -322,7 +322,7 @@ func ecSPKI(parameters, point []byte) []byte {
 func sha1CSR(t *testing.T) []byte {
 	t.Helper()
 	good := newCSR(t, newTestKey(t, "ec256"), "a.example")
-	tbs, _, signature, ok := unwrapSigned(good)
+	tbs, signature, ok := unwrapSigned(good)
 	if !ok {
 		t.Fatal("not a signed object")
 	}

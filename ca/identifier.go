@@ -104,14 +104,18 @@ func ParseIdentifier(typ, value string) (Identifier, error) {
 	case IP:
 		return parseIP(value)
 	}
-	return Identifier{}, &Refusal{Code: UnsupportedIdentifier,
-		Detail: fmt.Sprintf("identifier type %s is not served here; use \"dns\" or \"ip\"", quote(typ))}
+	return Identifier{}, &Refusal{
+		Code:   UnsupportedIdentifier,
+		Detail: fmt.Sprintf("identifier type %s is not served here; use \"dns\" or \"ip\"", quote(typ)),
+	}
 }
 
 func parseDNS(value string) (Identifier, error) {
 	malformed := func(format string, args ...any) (Identifier, error) {
-		return Identifier{}, &Refusal{Code: MalformedIdentifier,
-			Detail: fmt.Sprintf("dns name %s %s", quote(value), fmt.Sprintf(format, args...))}
+		return Identifier{}, &Refusal{
+			Code:   MalformedIdentifier,
+			Detail: fmt.Sprintf("dns name %s %s", quote(value), fmt.Sprintf(format, args...)),
+		}
 	}
 	if value == "" {
 		return malformed("is empty")
@@ -145,8 +149,10 @@ func parseDNS(value string) (Identifier, error) {
 			continue
 		}
 		if !strings.HasPrefix(label, "xn--") {
-			return Identifier{}, &Refusal{Code: RejectedIdentifier,
-				Detail: fmt.Sprintf("dns name %s has the reserved label %s (RFC 5890 section 2.3.1)", quote(value), quote(label))}
+			return Identifier{}, &Refusal{
+				Code:   RejectedIdentifier,
+				Detail: fmt.Sprintf("dns name %s has the reserved label %s (RFC 5890 section 2.3.1)", quote(value), quote(label)),
+			}
 		}
 		if !isALabel(label) {
 			return malformed("has the label %s, which is no A-label: it does not round-trip (RFC 5891 section 5.4)", quote(label))

@@ -88,7 +88,7 @@ func standardCRL(t *testing.T, h *house) []byte {
 		Number: big.NewInt(1), ThisUpdate: noon, NextUpdate: noon.Add(day), RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(5), RevocationTime: noon}},
 	}, h.issuer.Certificate(), h.key)
 	check(t, err)
-	tbs, _, _, ok := unwrapSigned(der)
+	tbs, _, ok := unwrapSigned(der)
 	if !ok {
 		t.Fatal("no signed object")
 	}
@@ -285,8 +285,7 @@ func TestOtherPrograms(t *testing.T) {
 	for _, kind := range kinds {
 		h := newHouseAt(t, kind, now)
 		r := h.request(t, "o", newTestKey(t, "ec256"), "a.example", "192.0.2.1")
-		r.Now = now
-		c, err := h.authority.Issue(t.Context(), r)
+		c, err := h.authority.Issue(t.Context(), r.proven(now))
 		check(t, err)
 		rootCRL, err := RootCRL(h.root, h.rootKey, 1, now, 0)
 		check(t, err)

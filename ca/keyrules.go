@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"fmt"
+	"math"
 	"math/big"
 
 	"github.com/titanous/rocacheck"
@@ -38,10 +39,14 @@ var smallPrimes = func() *big.Int {
 var smallOrder = [...][ed25519.PublicKeySize]byte{
 	{0x00}, // order 4
 	{0x01}, // order 1
-	{0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
-		0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05}, // order 8
-	{0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
-		0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a}, // order 8
+	{
+		0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+		0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+	}, // order 8
+	{
+		0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+		0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+	}, // order 8
 	littleEndian(0xec), // p-1, order 2
 	littleEndian(0xed), // p, that is 0
 	littleEndian(0xee), // p+1, that is 1
@@ -60,7 +65,9 @@ func littleEndian(lowest byte) (b [ed25519.PublicKeySize]byte) {
 // RSA of 2048 to 8192 bits without the known weaknesses, ECDSA on P-256,
 // P-384 or P-521, or Ed25519. The error is a *Refusal with BadPublicKey.
 //
-// Not checked here: the lists of keys that are known to be compromised.
+// Not checked here: the lists of keys that are known to be weak or blocked
+// (policy.go), and that an RSA modulus is no prime itself, which would cost
+// 160 ms for the longest.
 func CheckKey(pub crypto.PublicKey) error {
 	switch key := pub.(type) {
 	case *rsa.PublicKey:
@@ -95,6 +102,8 @@ func checkRSA(key *rsa.PublicKey) error {
 		return badKey("the RSA key's modulus is even")
 	case new(big.Int).GCD(nil, nil, key.N, smallPrimes).Cmp(big.NewInt(1)) != 0:
 		return badKey("the RSA key's modulus has a prime factor below 752")
+	case perfectPower(key.N): // SP 800-89 section 5.3.3; squares fall to fermat
+		return badKey("the RSA key's modulus is a power of one number")
 	case rocacheck.IsWeak(key): // CVE-2017-15361
 		return badKey("the RSA key has the structure of the ROCA weakness; make a new one in software")
 	case fermat(key.N, fermatRounds):
@@ -129,6 +138,51 @@ func fermat(n *big.Int, rounds int) bool {
 		}
 	}
 	return false
+}
+
+// perfectPower says whether n is an odd prime power of a number above 752. It
+// takes each root by Newton's method, from an estimate that is just above it.
+func perfectPower(n *big.Int) bool {
+	mantissa := new(big.Float)
+	exponent := new(big.Float).SetInt(n).MantExp(mantissa)
+	m, _ := mantissa.Float64()
+	log := float64(exponent) + math.Log2(m)
+	for k := int64(3); log/float64(k) >= minRootBits; k += 2 {
+		if !big.NewInt(k).ProbablyPrime(0) { // exact below 2^64
+			continue
+		}
+		if root := rootOf(n, k, log/float64(k)); new(big.Int).Exp(root, big.NewInt(k), nil).Cmp(n) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+const minRootBits = 9.55 // of 752: smaller factors were looked for
+
+// rootOf is the integer part of n's k-th root, whose binary logarithm is
+// about log.
+func rootOf(n *big.Int, k int64, log float64) *big.Int {
+	// 2^log from its fraction, in 40 bits that are right, and a bit more.
+	whole := uint(log)
+	x := new(big.Int).SetUint64(uint64(math.Exp2(log-float64(whole)) * (1 << 40)))
+	x.Add(x, big.NewInt(2))
+	if whole >= 40 {
+		x.Lsh(x, whole-40)
+	} else {
+		x.Rsh(x, 40-whole)
+		x.Add(x, big.NewInt(1))
+	}
+	less, kBig := big.NewInt(k-1), big.NewInt(k)
+	for {
+		next := new(big.Int).Exp(x, less, nil)
+		next.Div(n, next)
+		next.Add(next, new(big.Int).Mul(x, less))
+		if next.Div(next, kBig).Cmp(x) >= 0 {
+			return x
+		}
+		x = next
+	}
 }
 
 const squaresMod64 uint64 = 1<<0 | 1<<1 | 1<<4 | 1<<9 | 1<<16 | 1<<17 | 1<<25 | 1<<33 | 1<<36 | 1<<41 | 1<<49 | 1<<57

@@ -48,7 +48,8 @@ func TestCheckKey(t *testing.T) {
 	}
 	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	check(t, err)
-	timesThree := new(big.Int).Mul(randomModulus(t, 2046), big.NewInt(3))
+	third := randomModulus(t, 2046)
+	timesThree := new(big.Int).Mul(third.SetBit(third, 2044, 1), big.NewInt(3)) // of 2048 bits
 	for what, key := range map[string]crypto.PublicKey{
 		"nothing":               nil,
 		"a private key":         newTestKey(t, "ec256"),
@@ -64,7 +65,7 @@ func TestCheckKey(t *testing.T) {
 		"exponent -65537":       &rsa.PublicKey{N: n, E: -65537},
 		"exponent above 2^31":   &rsa.PublicKey{N: n, E: 1<<32 + 1},
 		"even modulus":          &rsa.PublicKey{N: new(big.Int).Sub(n, big.NewInt(1)), E: 65537},
-		"factor 3":              &rsa.PublicKey{N: timesThree.SetBit(timesThree, 2047, 1), E: 65537},
+		"factor 3":              &rsa.PublicKey{N: timesThree, E: 65537},
 		"close primes":          &rsa.PublicKey{N: new(big.Int).Mul(p, q), E: 65537},
 		"square":                &rsa.PublicKey{N: new(big.Int).Mul(p, p), E: 65537},
 		"ROCA":                  &rsa.PublicKey{N: rocaModulus(t), E: 65537},

@@ -10,16 +10,17 @@ var (
 	ErrNotFound       = errors.New("not found")
 	ErrAlreadyRevoked = errors.New("already revoked")
 	ErrConflict       = errors.New("somebody else was first") // a compare-and-swap found another state
+	ErrBlockedKey     = errors.New("the key is blocked")
 )
 
 // Ledger is what the signing core needs of a store. Each method is one
 // transaction with its audit event inside, and is durable when it returns nil.
 type Ledger interface {
-	// Reserve records the intent to sign: serial, names, validity and the
-	// linted TBS, with DER nil. If the order (c.Order, unless empty) has an
-	// intent or a certificate already, nothing is written and that one is
-	// returned, so that one order never gets two serials. A serial that is
-	// taken is ErrConflict.
+	// Reserve records the intent to sign: serial, names, validity, the
+	// evidence for the names and the linted TBS, with DER nil. If the order
+	// (c.Order, unless empty) has an intent or a certificate already, nothing
+	// is written and that one is returned, so that one order never gets two
+	// serials. A serial that is taken is ErrConflict.
 	Reserve(ctx context.Context, by Actor, c *Certificate) (*Certificate, error)
 
 	// PutCertificate stores the DER that was signed over a reserved TBS, drops

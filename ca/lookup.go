@@ -65,7 +65,7 @@ func (a *Authority) Own(ctx context.Context, der []byte) (*Certificate, error) {
 
 // serialOf reads the serial number of a certificate in DER.
 func serialOf(der []byte) (Serial, bool) {
-	tbs, _, _, ok := unwrapSigned(der)
+	tbs, _, ok := unwrapSigned(der)
 	if !ok {
 		return Serial{}, false
 	}
@@ -117,8 +117,10 @@ func (a *Authority) ByCertID(ctx context.Context, certID string) (*Certificate, 
 // base64url with zero trailing bits, and the serial number in the one DER form.
 func parseCertID(certID string) (keyID, serial []byte, err error) {
 	malformed := func(why string) ([]byte, []byte, error) {
-		return nil, nil, &Refusal{Code: MalformedIdentifier,
-			Detail: fmt.Sprintf("certID %s %s (RFC 9773 section 4.1)", quote(certID), why)}
+		return nil, nil, &Refusal{
+			Code:   MalformedIdentifier,
+			Detail: fmt.Sprintf("certID %s %s (RFC 9773 section 4.1)", quote(certID), why),
+		}
 	}
 	if len(certID) > maxCertID {
 		return malformed("is too long")
@@ -161,7 +163,12 @@ var mayAsk = []Reason{Unspecified, KeyCompromise, AffiliationChanged, Superseded
 func (a *Authority) Revoke(ctx context.Context, r Revocation) error {
 	if !slices.Contains(mayAsk, r.Reason) {
 		return &Refusal{Code: BadRevocationReason, Detail: fmt.Sprintf(
-			"reason %d can't be asked for; use 0 (unspecified), 1 (keyCompromise), 3 (affiliationChanged), 4 (superseded), 5 (cessationOfOperation) or 9 (privilegeWithdrawn)", r.Reason)}
+			"reason %d can't be asked for; use 0 (unspecified), 1 (keyCompromise), 3 (affiliationChanged), 4 (superseded) or 5 (cessationOfOperation)", r.Reason)}
+	}
+	// The CA decides that a subscriber lost a privilege, not the subscriber (BR
+	// 7.2.2, SAFETY R41).
+	if r.Reason == PrivilegeWithdrawn && r.By.Kind != ActorOperator && r.By.Kind != ActorSystem {
+		return &Refusal{Code: BadRevocationReason, Detail: "reason 9 (privilegeWithdrawn) is for this CA's operators to give"}
 	}
 	if r.At.IsZero() {
 		return fmt.Errorf("revoke %s: no instant was given", r.Serial)

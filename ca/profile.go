@@ -34,6 +34,12 @@ type Profile struct {
 	CRL       bool     // CRL distribution point
 	CAIssuers bool     // pointer to the issuer's certificate in the authorityInfoAccess
 	Policies  []string // certificate policies, dotted OIDs
+
+	CAA        CAAMode  // what CAA records (RFC 8659) mean for its names
+	CAARequire []string // see CAAPolicy
+
+	AllowedNames *NameList // nil: whatever the rules allow; else only these
+	DeniedNames  *NameList // never these
 }
 
 // Extended key usages that a profile may have (RFC 5280 section 4.2.1.12).
@@ -95,6 +101,7 @@ func DefaultProfile() Profile {
 		OCSP:            true,
 		CRL:             true,
 		CAIssuers:       true,
+		CAA:             CAAEnforce,
 	}
 }
 
@@ -117,8 +124,12 @@ func (p *Profile) Check() error {
 		}
 	}
 	p.checkKeys(wrong)
+	p.checkCAA(wrong)
 	if p.CommonName != CommonNameNone && p.CommonName != CommonNameFirst {
 		wrong("common_name", "%s is neither %s nor %s", quote(p.CommonName), CommonNameNone, CommonNameFirst)
+	}
+	if p.AllowedNames != nil && len(p.AllowedNames.Patterns()) == 0 { // it must not mean "all" (SAFETY A24)
+		wrong("allowed_names", "is empty; leave it out, or name what is allowed")
 	}
 	for _, policy := range p.Policies {
 		if _, err := parseOID(policy); err != nil {

@@ -15,6 +15,8 @@ const (
 	BadValidity                       // notBefore/notAfter outside the profile's limits
 	LintFailed                        // the certificate would break a rule that applies here
 	BadRevocationReason               // a reason that may not be asked for
+	CAAForbids                        // CAA records don't let this CA certify a name
+	NotProven                         // the evidence for a name is missing, stale or of the wrong kind
 )
 
 // A Refusal says why something from outside was turned down, in words that

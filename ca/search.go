@@ -69,6 +69,29 @@ type EventSearch struct {
 	Limit  int       // at most this many; 1 to MaxSearch
 }
 
+// BlockSource says why a key is blocked.
+type BlockSource string
+
+// The sources of blocks.
+const (
+	BlockedAsCompromised BlockSource = "compromise" // a revocation for keyCompromise was signed by the key itself
+	BlockedByOperator    BlockSource = "operator"
+)
+
+// BlockedKey is a key that may not be certified, nor be an account's.
+type BlockedKey struct {
+	SPKI    [32]byte // SHA-256
+	At      time.Time
+	Source  BlockSource
+	Comment string // an operator's words, or the certificate by which it was shown
+}
+
+// BlockedKeySearch says which blocked keys to list. The answer is newest first.
+type BlockedKeySearch struct {
+	After [32]byte // the last of the page before
+	Limit int      // at most this many; 1 to MaxSearch
+}
+
 // MaxSearch bounds one page of any listing: a page of certificates stays in
 // the low megabytes.
 const MaxSearch = 1000

@@ -142,12 +142,12 @@ func addExtension(b *cryptobyte.Builder, id asn1.ObjectIdentifier, critical bool
 
 // addKeyUsage: a named bit list, in DER without trailing zero bits (X.690 section 11.2.2).
 func (t *template) addKeyUsage(b *cryptobyte.Builder) {
-	var bits byte // all usages that are given here fit one octet
-	unused := byte(8)
-	for n := range 8 {
+	var bits, unused byte // all usages that are given here fit one octet
+	unused = 8
+	for n, left := 0, byte(7); n < 8; n, left = n+1, left-1 {
 		if t.keyUsage>>n&1 == 1 {
 			bits |= 0x80 >> n
-			unused = byte(7 - n)
+			unused = left
 		}
 	}
 	b.AddASN1(cbasn1.BIT_STRING, func(b *cryptobyte.Builder) {
@@ -267,13 +267,13 @@ func wrapSigned(tbs, algorithm, signature []byte) ([]byte, error) {
 }
 
 // unwrapSigned takes apart what wrapSigned made: DER, nothing behind it.
-func unwrapSigned(der []byte) (tbs, algorithm, signature []byte, ok bool) {
+func unwrapSigned(der []byte) (tbs, signature []byte, ok bool) {
 	input := cryptobyte.String(der)
-	var outer, t, a cryptobyte.String
+	var outer, t, algorithm cryptobyte.String
 	if !input.ReadASN1(&outer, cbasn1.SEQUENCE) || !input.Empty() ||
-		!outer.ReadASN1Element(&t, cbasn1.SEQUENCE) || !outer.ReadASN1Element(&a, cbasn1.SEQUENCE) ||
+		!outer.ReadASN1Element(&t, cbasn1.SEQUENCE) || !outer.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) ||
 		!outer.ReadASN1BitStringAsBytes(&signature) || !outer.Empty() {
-		return nil, nil, nil, false
+		return nil, nil, false
 	}
-	return t, a, signature, true
+	return t, signature, true
 }

@@ -48,6 +48,7 @@ func (a *Authority) prepare(ok *accepted) (*ticket, error) {
 		NotBefore:  ok.from,
 		NotAfter:   ok.to,
 		ReservedAt: r.Now.UTC(),
+		Evidence:   slices.Clone(r.Evidence),
 	}
 	t, err := newTemplate(issuer, ok.profile, &cert, r.CSR)
 	if err != nil {
@@ -56,7 +57,7 @@ func (a *Authority) prepare(ok *accepted) (*ticket, error) {
 	if cert.TBS, err = t.encode(); err != nil {
 		return nil, err
 	}
-	return newTicket(issuer, ok.profile, cert)
+	return a.newTicket(issuer, ok.profile, cert)
 }
 
 // newTemplate puts profile, issuer and request together.
@@ -119,7 +120,7 @@ func parseOIDs(texts []string) ([]asn1.ObjectIdentifier, error) {
 
 // newTicket takes the two looks before a signature: the linter's, and our own
 // at what the profile promises (checker.go). cert has its TBS.
-func newTicket(issuer *Issuer, p *Profile, cert Certificate) (*ticket, error) {
+func (a *Authority) newTicket(issuer *Issuer, p *Profile, cert Certificate) (*ticket, error) {
 	lintDER, err := issuer.lintable(cert.TBS)
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func newTicket(issuer *Issuer, p *Profile, cert Certificate) (*ticket, error) {
 	if err := lintRefusal(lintDER); err != nil {
 		return nil, err
 	}
-	if err := checkPromise(lintDER, issuer, p, &cert); err != nil {
+	if err := a.promise(issuer, p).check(lintDER, &cert); err != nil {
 		return nil, err
 	}
 	return &ticket{issuer: issuer, cert: cert}, nil
@@ -176,7 +177,7 @@ func (t *ticket) sign(random io.Reader) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	tbs, _, _, ok := unwrapSigned(der)
+	tbs, _, ok := unwrapSigned(der)
 	if !ok || !bytes.Equal(tbs, t.cert.TBS) {
 		return nil, errors.New("sign: what was signed is not what was linted; nothing was issued")
 	}

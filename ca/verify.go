@@ -56,7 +56,7 @@ func (a *Authority) Verify(now time.Time) error {
 // kind that the profile certifies.
 func (a *Authority) tryProfile(name string, now time.Time) error {
 	p := a.Profiles[name]
-	if err := p.Check(); err != nil {
+	if err := errors.Join(p.Check(), a.rules().CheckProfile(p)); err != nil {
 		return err
 	}
 	if p.Name != name {
@@ -104,7 +104,7 @@ func (a *Authority) trySample(p *Profile, key crypto.PublicKey, now time.Time) e
 	if err != nil {
 		return err
 	}
-	from, to, err := p.validity(span{}, now, 0, a.Issuers[0].Certificate())
+	from, to, err := a.validity(p, span{}, now, 0)
 	if err != nil {
 		return err
 	}

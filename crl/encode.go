@@ -137,9 +137,9 @@ func appendEntry(dst []byte, e ca.Revoked) ([]byte, error) {
 	if reason != 0 {
 		size += len(reasonHead) + 1
 	}
-	dst = append(dst, byte(cbasn1.SEQUENCE), byte(size), byte(cbasn1.INTEGER), byte(len(e.Serial)))
+	dst = append(dst, byte(cbasn1.SEQUENCE), byte(size), byte(cbasn1.INTEGER), byte(len(e.Serial))) //nolint:gosec // at most 2+16+2+15+12 octets
 	dst = append(dst, e.Serial[:]...)
-	dst = append(dst, tag, byte(len(layout)))
+	dst = append(dst, tag, byte(len(layout))) //nolint:gosec // 13 or 15
 	dst = at.AppendFormat(dst, layout)
 	if reason != 0 {
 		dst = append(dst, reasonHead...)

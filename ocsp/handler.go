@@ -71,8 +71,7 @@ func (r *Responder) get(w http.ResponseWriter, q *http.Request, escaped string) 
 		refuse(w, http.StatusBadRequest, "The path below "+Path+"/ is not an OCSP request in base64.")
 		return
 	}
-	reply := r.answer(q.Context(), der)
-	r.Observe(reply.outcome)
+	reply := r.serve(q.Context(), der)
 	h := w.Header()
 	h.Set("Content-Type", responseType)
 	if !reply.cache {
@@ -106,8 +105,7 @@ func (r *Responder) post(w http.ResponseWriter, q *http.Request) {
 		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("The request is longer than %d octets.", maxRequest))
 		return
 	}
-	reply := r.answer(q.Context(), der)
-	r.Observe(reply.outcome)
+	reply := r.serve(q.Context(), der)
 	w.Header().Set("Content-Type", responseType)
 	w.Header().Set("Cache-Control", "no-store")
 	write(w, reply.der)

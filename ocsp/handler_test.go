@@ -330,7 +330,7 @@ func TestSignerTrouble(t *testing.T) {
 		request := w.ask(question{serial: serial.BigInt()})
 		sign, release := w.issuers[0].sign, make(chan struct{})
 		w.issuers[0].sign = func(tbs []byte) ([]byte, error) { <-release; return sign(tbs) }
-		w.Observe = func(string) {}
+		w.Observe = func(string, time.Duration) {}
 		replies := make(chan *reply, 2*signers)
 		for range cap(replies) {
 			go func() { replies <- w.answer(t.Context(), request) }()
@@ -360,6 +360,25 @@ func TestSignerTrouble(t *testing.T) {
 	})
 }
 
+// TestObserveIsToldTheTime: metrics have how long an answer took, by GET and by
+// POST, also when the answer is an error.
+func TestObserveIsToldTheTime(t *testing.T) {
+	w := newWorld(t, "ec256")
+	const tick = 3 * time.Millisecond
+	w.Now = func() time.Time { w.now = w.now.Add(tick); return w.now }
+	request := w.ask(question{serial: w.issue(t).BigInt()})
+	for name, ask := range map[string]func(){
+		"GET":   func() { w.get(Path + "/" + url.PathEscape(base64.StdEncoding.EncodeToString(request))) },
+		"POST":  func() { w.post(request) },
+		"noise": func() { w.post([]byte("noise")) },
+	} {
+		w.took = 0
+		if ask(); w.took < tick {
+			t.Errorf("%s: told %v, want at least %v", name, w.took, tick)
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	w := newWorld(t, "ec256")
 	for name, change := range map[string]func(*Config){
@@ -380,7 +399,7 @@ func TestNewRefuses(t *testing.T) {
 func BenchmarkAnswer(b *testing.B) {
 	for _, kind := range keyKinds {
 		w := newWorld(b, kind)
-		w.Observe = func(string) {}
+		w.Observe = func(string, time.Duration) {}
 		serial := w.issue(b)
 		b.Run(kind+"/remembered", func(b *testing.B) {
 			request := w.ask(question{serial: serial.BigInt()})

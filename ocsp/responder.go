@@ -22,13 +22,15 @@ import (
 type Config struct {
 	Store    Store
 	Issuers  []*ca.Issuer
-	Validity time.Duration        // from now to nextUpdate
-	Now      func() time.Time     // time.Now
-	Log      *slog.Logger         // discards
-	Observe  func(outcome string) // called once for each OCSP response, with one of Outcomes
+	Validity time.Duration    // from now to nextUpdate
+	Now      func() time.Time // time.Now
+	Log      *slog.Logger     // discards
+	// Observe is called once for each OCSP response, with one of Outcomes and
+	// the time from the whole request to the answer. Nil: nobody is told.
+	Observe func(outcome string, took time.Duration)
 }
 
-// Outcomes are all that Observe is told.
+// Outcomes are all the outcomes that Observe is told.
 var Outcomes = []string{"good", "revoked", "unknown", "malformed", "unauthorized", "try-later"}
 
 const (
@@ -90,7 +92,7 @@ func New(c Config) (*Responder, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Observe == nil {
-		c.Observe = func(string) {}
+		c.Observe = func(string, time.Duration) {}
 	}
 	switch {
 	case c.Store == nil || len(c.Issuers) == 0:
@@ -152,6 +154,14 @@ type reply struct {
 
 func failed(s ResponseStatus, outcome string) *reply {
 	return &reply{signed: signed{der: failure(s)}, outcome: outcome}
+}
+
+// serve answers the DER of a request and tells Observe.
+func (r *Responder) serve(ctx context.Context, der []byte) *reply {
+	began := r.Now()
+	re := r.answer(ctx, der)
+	r.Observe(re.outcome, r.Now().Sub(began))
+	return re
 }
 
 // answer answers the DER of a request. It always has an answer.

@@ -11,7 +11,7 @@ import (
 )
 
 // ResponseStatus is OCSPResponseStatus (RFC 6960 section 4.2.1).
-type ResponseStatus int
+type ResponseStatus uint8
 
 // The statuses that are given. Only Successful is signed.
 const (

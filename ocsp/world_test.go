@@ -63,7 +63,8 @@ type world struct {
 	store  *ledger
 	log    *bytes.Buffer
 	now    time.Time
-	seen   []string // outcomes
+	seen   []string      // outcomes
+	took   time.Duration // of the last one
 }
 
 func newWorld(t testing.TB, kind string) *world {
@@ -81,7 +82,7 @@ func newWorld(t testing.TB, kind string) *world {
 	}
 	w.Responder, err = New(Config{
 		Store: w.store, Issuers: []*ca.Issuer{w.issuer}, Now: func() time.Time { return w.now },
-		Log: slog.New(slog.NewTextHandler(w.log, nil)), Observe: func(s string) { w.seen = append(w.seen, s) },
+		Log: slog.New(slog.NewTextHandler(w.log, nil)), Observe: func(s string, took time.Duration) { w.seen, w.took = append(w.seen, s), took },
 	})
 	if err != nil {
 		t.Fatal(err)

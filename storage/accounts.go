@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chancery/acme"
+	"chancery/acme/limit"
 	"chancery/ca"
 )
 
@@ -57,7 +58,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 // CreateAccount implements acme.AccountStore. That another account has the key
 // comes before the external key, so that the same request a second time finds
 // its account although it has used its external key up.
-func (db *DB) CreateAccount(ctx context.Context, by ca.Actor, now time.Time, a *acme.Account) error {
+func (db *DB) CreateAccount(ctx context.Context, by ca.Actor, now time.Time, a *acme.Account, spend ...limit.Spend) error {
 	account, err := parseID("account", a.ID)
 	if err != nil {
 		return err
@@ -71,6 +72,9 @@ func (db *DB) CreateAccount(ctx context.Context, by ca.Actor, now time.Time, a *
 	}
 	return db.change(ctx, e, func(t *tx) error {
 		if err := t.keyIsFree(account, a.Key); err != nil {
+			return err
+		}
+		if err := t.spend(now, spend); err != nil {
 			return err
 		}
 		if a.ExternalKeyID != "" {

@@ -14,6 +14,8 @@ const (
 	actionAccountDeactivate  = "account.deactivate"
 	actionAccountRevoke      = "account.revoke"
 	actionAccountKey         = "account.key-change"
+	actionAccountPause       = "account.pause"
+	actionAccountUnpause     = "account.unpause"
 	actionExternalKeyCreate  = "eab.create"
 	actionExternalKeyRevoke  = "eab.revoke"
 	actionOrderCreate        = "order.create"
@@ -26,10 +28,14 @@ const (
 	actionAuthorizationFail  = "authorization.fail"
 	actionAuthorizationEnd   = "authorization.deactivate"
 	actionAuthorizationTake  = "authorization.take-over"
+	actionAuthorizationCount = "authorization.count-failure" // of an attempt that was given up before its verdict
 	actionCertificateReserve = "certificate.reserve"
 	actionCertificateIssue   = "certificate.issue"
 	actionCertificateRevoke  = "certificate.revoke"
 	actionCRLPublish         = "crl.publish"
+	actionKeyBlock           = "key.block"
+	actionKeyUnblock         = "key.unblock"
+	actionKeySweep           = "key.sweep" // not recorded: the certificates that it revokes are
 )
 
 const insertEvent = `

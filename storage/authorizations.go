@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chancery/acme"
+	"chancery/acme/limit"
 	"chancery/ca"
 )
 
@@ -77,8 +78,13 @@ func (t *tx) insertAuthorization(a *acme.Authorization) error {
 }
 
 // CreateAuthorization implements acme.AuthorizationStore.
-func (db *DB) CreateAuthorization(ctx context.Context, by ca.Actor, now time.Time, a *acme.Authorization) error {
-	return db.change(ctx, happened(by, now, actionAuthorizationNew, a.ID), func(t *tx) error { return t.insertAuthorization(a) })
+func (db *DB) CreateAuthorization(ctx context.Context, by ca.Actor, now time.Time, a *acme.Authorization, spend ...limit.Spend) error {
+	return db.change(ctx, happened(by, now, actionAuthorizationNew, a.ID), func(t *tx) error {
+		if err := t.spend(now, spend); err != nil {
+			return err
+		}
+		return t.insertAuthorization(a)
+	})
 }
 
 const authorizationByID = `SELECT ` + authorizationColumns + fromAuthorizations + ` WHERE a.id = ?`
@@ -211,6 +217,9 @@ func (db *DB) CompleteValidation(ctx context.Context, by ca.Actor, now time.Time
 		}
 		if err != nil {
 			return t.conflict(err, authorizationExists, key)
+		}
+		if err := t.tally(now, v.Problem != nil, v.Tally); err != nil {
+			return err
 		}
 		if len(v.Evidence) == 0 {
 			return nil

@@ -117,19 +117,11 @@ func (db *DB) Reserve(ctx context.Context, by ca.Actor, c *ca.Certificate) (*ca.
 				return nil
 			}
 		}
-		serial := rowID(c.Serial)
-		n, err := t.exec(insertCertificate, serial, order, account, c.Issuer, c.Profile, nameList(c.Names), digest(c.SPKI),
-			stamp(c.NotBefore), stamp(c.NotAfter), c.Shard, stamp(c.ReservedAt), c.TBS)
-		if err != nil {
+		if err := t.keyMayBeCertified(c.SPKI); err != nil {
 			return err
 		}
-		if n == 0 {
-			return ca.ErrConflict
-		}
-		for _, name := range c.Names {
-			if _, err := t.exec(insertCertificateName, name.String(), serial); err != nil {
-				return err
-			}
+		if err := t.insertReservation(order, account, c); err != nil {
+			return err
 		}
 		reserved, err = t.certificate(c.Serial)
 		return err
@@ -138,6 +130,24 @@ func (db *DB) Reserve(ctx context.Context, by ca.Actor, c *ca.Certificate) (*ca.
 		return nil, err
 	}
 	return reserved, nil
+}
+
+func (t *tx) insertReservation(order, account rowID, c *ca.Certificate) error {
+	serial := rowID(c.Serial)
+	n, err := t.exec(insertCertificate, serial, order, account, c.Issuer, c.Profile, nameList(c.Names), digest(c.SPKI),
+		stamp(c.NotBefore), stamp(c.NotAfter), c.Shard, stamp(c.ReservedAt), c.TBS)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return ca.ErrConflict
+	}
+	for _, name := range c.Names {
+		if _, err := t.exec(insertCertificateName, name.String(), serial); err != nil {
+			return err
+		}
+	}
+	return t.proveNames(serial, c.Evidence)
 }
 
 // reservedFor finds what the order has already, nil if it has nothing. The
@@ -230,25 +240,30 @@ func (db *DB) Revoke(ctx context.Context, r ca.Revocation) error {
 		if err != nil {
 			return err
 		}
-		serial := rowID(r.Serial)
-		n, err := t.exec(insertRevocation, c.Issuer, c.Shard, serial, stamp(r.At), int(r.Reason), stamp(c.NotAfter))
+		return t.revoke(c, r.At, r.Reason)
+	})
+}
+
+// revoke writes the revocation of a certificate, or a worse reason into it.
+func (t *tx) revoke(c *ca.Certificate, at time.Time, reason ca.Reason) error {
+	serial := rowID(c.Serial)
+	n, err := t.exec(insertRevocation, c.Issuer, c.Shard, serial, stamp(at), int(reason), stamp(c.NotAfter))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		if reason != ca.KeyCompromise {
+			return ca.ErrAlreadyRevoked
+		}
+		err := t.one(worsenRevocation, int(reason), c.Issuer, c.Shard, serial, int(reason))
+		if errors.Is(err, errNoRow) {
+			return ca.ErrAlreadyRevoked
+		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			if r.Reason != ca.KeyCompromise {
-				return ca.ErrAlreadyRevoked
-			}
-			err := t.one(worsenRevocation, int(r.Reason), c.Issuer, c.Shard, serial, int(r.Reason))
-			if errors.Is(err, errNoRow) {
-				return ca.ErrAlreadyRevoked
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return t.one(markShard, c.Issuer, c.Shard)
-	})
+	}
+	return t.one(markShard, c.Issuer, c.Shard)
 }
 
 // Certificates implements admin.Store.

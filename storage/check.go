@@ -100,6 +100,8 @@ SELECT COUNT(*) FROM orders o WHERE o.certificate IS NOT NULL AND NOT EXISTS
 	{"a certificate was signed and its order does not know it", `
 SELECT COUNT(*) FROM certificates c JOIN orders o ON o.id = c.order_id
 WHERE c.der IS NOT NULL AND (o.certificate IS NULL OR o.certificate <> c.serial)`},
+	{"evidence is kept for a certificate that is not there", `
+SELECT COUNT(*) FROM certificate_evidence e WHERE NOT EXISTS (SELECT 1 FROM certificates c WHERE c.serial = e.serial)`},
 	{"evidence belongs to an authorization without a verdict", `
 SELECT COUNT(*) FROM evidence e JOIN authorizations a ON a.id = e.authorization_id WHERE a.validated_at IS NULL AND a.error IS NULL`},
 	{"a lease is on work that is done or was never begun", `
@@ -108,6 +110,8 @@ SELECT (SELECT COUNT(*) FROM orders WHERE lease_until IS NOT NULL AND (began_at 
 AND (attempt IS NULL OR validated_at IS NOT NULL OR error IS NOT NULL OR deactivated_at IS NOT NULL))`},
 	{"an authorization is both valid and failed", `
 SELECT COUNT(*) FROM authorizations WHERE validated_at IS NOT NULL AND error IS NOT NULL`},
+	{"a run of failures ended before it began, or was paused for before it began", `
+SELECT COUNT(*) FROM failing WHERE last < since OR paused_at < since`},
 	{"an audit event names no actor", `
 SELECT COUNT(*) FROM audit_events WHERE actor_kind = '' OR action = ''`},
 }

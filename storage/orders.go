@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chancery/acme"
+	"chancery/acme/limit"
 	"chancery/ca"
 )
 
@@ -47,7 +48,7 @@ created_at, expires_at, began_at, lease_until, csr, certificate, error)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL)`
 
 // CreateOrder implements acme.OrderStore.
-func (db *DB) CreateOrder(ctx context.Context, by ca.Actor, now time.Time, o *acme.Order, fresh []*acme.Authorization) error {
+func (db *DB) CreateOrder(ctx context.Context, by ca.Actor, now time.Time, o *acme.Order, fresh []*acme.Authorization, spend ...limit.Spend) error {
 	key, err := parseID("order", o.ID)
 	if err != nil {
 		return err
@@ -69,6 +70,9 @@ func (db *DB) CreateOrder(ctx context.Context, by ca.Actor, now time.Time, o *ac
 	e.detail = map[string]any{"names": len(o.Identifiers), "fresh": len(fresh)}
 	return db.change(ctx, e, func(t *tx) error {
 		if err := t.mayReplace(o.Replaces, now); err != nil {
+			return err
+		}
+		if err := t.spend(now, spend); err != nil {
 			return err
 		}
 		for _, a := range fresh {

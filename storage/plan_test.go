@@ -38,6 +38,13 @@ func TestStatementsUseIndexes(t *testing.T) {
 		{"replacements", newestReplacements, "orders_replaces"},
 		{"revoked", listRevoked, "PRIMARY KEY"},
 		{"account of a key", accountHolder, "spki=?"},
+		{"bucket", readBucket, "key=?"},
+		{"page of buckets", pageBuckets, "key>?"},
+		{"failures of an account", listFailing, "account=?"},
+		{"blocked key", blockedKeyBySPKI, "spki=?"},
+		{"live certificates of a key", toRevokeOfKey, "certificates_spki"},
+		{"live certificates with blocked keys", toRevoke, "certificates_spki"},
+		{"certified key", keyCertified, "certificates_spki"},
 		{"events of an object", `SELECT ` + eventColumns + ` FROM audit_events WHERE object = ? ORDER BY seq DESC LIMIT ?`, "audit_events_object"},
 	} {
 		t.Run(c.says, func(t *testing.T) {

@@ -45,6 +45,11 @@ func openPostgres(ctx context.Context, dsn string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: the postgres dsn is not usable: %w", err) // pgx leaves the password out
 	}
+	// The simple protocol puts values into the statement's text, and has let
+	// them out of their quotes (SAFETY I80: CVE-2024-27304, CVE-2026-41889).
+	if config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		return nil, errors.New("storage: the postgres dsn asks for the simple protocol; leave default_query_exec_mode out")
+	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "chancery"
 	}

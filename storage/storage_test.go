@@ -154,6 +154,7 @@ func TestCheckFindsFaults(t *testing.T) {
 	for _, c := range []struct{ says, fault string }{
 		{"every name's index", `DELETE FROM certificate_names`},
 		{"names of nothing", `UPDATE certificate_names SET serial = ` + "X'01020304050607080102030405060708'"},
+		{"evidence for nothing", `INSERT INTO certificate_evidence (serial, body) VALUES (X'01020304050607080102030405060708', X'5B5D')`},
 		{"other names", `UPDATE certificates SET names = '["dns:evil.example"]'`},
 		{"an order that forgot its certificate", `UPDATE orders SET certificate = NULL`},
 		{"an order with a certificate of nobody", `UPDATE orders SET certificate = X'01020304050607080102030405060708'`},

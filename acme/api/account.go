@@ -158,8 +158,11 @@ func (r *signed) accountChange() (change acme.AccountChange, err error) {
 	if err != nil {
 		return change, badPayload(err)
 	}
+	if m := in.Member("status"); m == nil || m.Kind() == strict.Null {
+		return change, nil
+	}
 	switch acme.Status(status) {
-	case "", r.account.Status():
+	case r.account.Status():
 	case acme.StatusDeactivated:
 		change.Deactivate = true
 	default:

@@ -118,10 +118,13 @@ func (v *Validator) connect(ctx context.Context, t *trace, what string, targets 
 	for i, to := range targets {
 		at := netip.AddrPortFrom(to.addr, port)
 		// Time is left for the addresses still to be tried, and for talking.
-		conn, err := dialOne(ctx, at, v.timeout/time.Duration(len(targets)-i+1))
+		conn, err := v.dial(ctx, at, v.timeout/time.Duration(len(targets)-i+1))
 		if err == nil {
 			t.step("connect", what, at.String(), "connected")
 			return &metered{Conn: conn, left: maxWire}, at, nil
+		}
+		if errors.Is(err, errCrowded) {
+			return nil, netip.AddrPort{}, t.crowded(what, at)
 		}
 		t.step("connect", what, at.String(), explain(err))
 		said = append(said, fmt.Sprintf("%s %s", at, explain(err)))

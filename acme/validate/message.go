@@ -35,6 +35,11 @@ func parseReply(wire []byte, q *dns.Msg) (*dns.Msg, error) {
 	if msg.Truncated {
 		return nil, errTruncated
 	}
+	// A message that ends before its last record is truncated too, whatever
+	// its TC bit says (SAFETY I15).
+	if int(binary.BigEndian.Uint16(wire[6:])) != len(msg.Answer) || int(binary.BigEndian.Uint16(wire[8:])) != len(msg.Ns) {
+		return nil, errors.New("sent fewer records than it announced")
+	}
 	return msg, nil
 }
 
@@ -80,16 +85,23 @@ type part struct {
 }
 
 // interpret walks from name along the CNAMEs in the answer section to the
-// records of the type. DNAMEs need no care: servers send the CNAME that
-// follows from one beside it (RFC 6672 section 3.1). The error continues
-// "resolver x answered, but ...".
+// records of the type. Servers send beside a DNAME the CNAME that follows from
+// it (RFC 6672 section 3.1); where one does not, it is made here, because
+// passing over it would make "no such record" of "elsewhere". The error
+// continues "resolver x answered, but ...".
 func interpret(msg *dns.Msg, name string, qtype uint16) (part, error) {
 	p := part{name: canonical(name), nx: msg.Rcode == dns.RcodeNameError}
 	next, err := aliases(msg)
 	if err != nil {
 		return p, err
 	}
-	for target, ok := next[p.name]; ok; target, ok = next[p.name] {
+	step := func() (string, bool) {
+		if target, ok := next[p.name]; ok {
+			return target, true
+		}
+		return renamed(msg, p.name)
+	}
+	for target, ok := step(); ok; target, ok = step() {
 		p.name = target
 		p.chain = append(p.chain, target)
 		if len(p.chain) > maxCNAMEs {
@@ -103,6 +115,9 @@ func interpret(msg *dns.Msg, name string, qtype uint16) (part, error) {
 		if h := rr.Header(); h.Rrtype == qtype && h.Class == dns.ClassINET && canonical(h.Name) == p.name {
 			p.records = append(p.records, rr)
 		}
+	}
+	if len(p.chain)+len(p.records) == 0 && len(msg.Answer) > 0 && !speaksOf(msg.Answer, p.name) {
+		return p, errors.New("about other names only")
 	}
 	// A SOA above the end of the chain means that there is no such record
 	// (RFC 2308 section 2.2). Without it, nothing was said about that name.
@@ -128,6 +143,32 @@ func aliases(msg *dns.Msg) (map[string]string, error) {
 		next[owner] = target
 	}
 	return next, nil
+}
+
+// renamed is what a DNAME above name makes of it (RFC 6672 section 2.2).
+func renamed(msg *dns.Msg, name string) (string, bool) {
+	for _, rr := range msg.Answer {
+		dname, ok := rr.(*dns.DNAME)
+		if !ok || dname.Hdr.Class != dns.ClassINET {
+			continue
+		}
+		owner := canonical(dname.Hdr.Name)
+		if prefix, ok := strings.CutSuffix(name, "."+owner); ok && owner != "" {
+			return strings.TrimSuffix(prefix+"."+canonical(dname.Target), "."), true
+		}
+	}
+	return "", false
+}
+
+// speaksOf says whether any of the records is at name, of whatever type: a
+// signature, or another type that was sent along.
+func speaksOf(records []dns.RR, name string) bool {
+	for _, rr := range records {
+		if canonical(rr.Header().Name) == name {
+			return true
+		}
+	}
+	return false
 }
 
 func soaCovers(msg *dns.Msg, name string) bool {
@@ -167,6 +208,8 @@ func describe(records []dns.RR) string {
 		switch rr := rr.(type) {
 		case *dns.TXT:
 			out = append(out, excerpt(strings.Join(rr.Txt, "")))
+		case *dns.CAA:
+			out = append(out, propertyWords(rr))
 		default:
 			if addr, ok := address(rr); ok {
 				out = append(out, addr.String())

@@ -3,6 +3,8 @@ package validate
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,19 +29,54 @@ const (
 	maxUDP        = 4096 // what we read from a server that ignores the offer
 	maxJunk       = 8    // UDP answers to other questions, then we ask over TCP: somebody may be guessing our ID
 	maxNameLength = 253  // RFC 1035 section 2.3.4, without the final dot
+
+	oddWait    = 250 * time.Millisecond // for the right answer, once one came in another case
+	maxOverTLS = 256 << 10              // bytes of one answer over TLS with its handshake: an answer has at most 64 KiB
 )
 
 // resolver asks recursive DNS servers. It keeps no cache, so that a
 // validation sees the zone as it is, and it never decides on a truncated
 // answer (SAFETY I15).
 type resolver struct {
-	fixed  []string // host:port; empty: the system's
-	system *system
+	routes []route // by zone, the longest first
+	fixed  []upstream
+	system *system       // instead of fixed, when that is empty
 	try    time.Duration // how long to wait for one answer
+
+	mixCase   bool // send names in random case, and believe only answers that repeat it
+	requireAD bool // believe only answers that a resolver proved by DNSSEC
+
+	roots    *x509.CertPool // for DNS over TLS; nil: the system's
+	sessions tls.ClientSessionCache
 }
 
-func newResolver(servers []string, timeout time.Duration, now func() time.Time) *resolver {
-	return &resolver{fixed: servers, system: newSystem("/etc/resolv.conf", "/etc/hosts", now), try: timeout / triesOfTime}
+// newResolver reads what a Config says about resolvers.
+func newResolver(c Config, timeout time.Duration, now func() time.Time) (*resolver, error) {
+	fixed, err := parseUpstreams(c.Resolvers)
+	routes, zonesErr := parseRoutes(c.Zones)
+	var dnssecErr error
+	if c.DNSSEC != "" && c.DNSSEC != DNSSECOff && c.DNSSEC != DNSSECRequireAD {
+		dnssecErr = fmt.Errorf("dnssec %s: want %s or %s", excerpt(c.DNSSEC), DNSSECOff, DNSSECRequireAD)
+	}
+	if err := errors.Join(err, zonesErr, dnssecErr); err != nil {
+		return nil, err
+	}
+	return &resolver{
+		routes: routes, fixed: fixed, system: newSystem("/etc/resolv.conf", "/etc/hosts", now), try: timeout / triesOfTime,
+		mixCase: !c.PlainCase, requireAD: c.DNSSEC == DNSSECRequireAD,
+		roots: c.ResolverRoots, sessions: tls.NewLRUClientSessionCache(maxServers * maxZones),
+	}, nil
+}
+
+// routeOf finds the zone with servers of its own in which name lies; it is
+// empty when there is none.
+func (r *resolver) routeOf(name string) route {
+	for _, candidate := range r.routes {
+		if below(candidate.zone, name) {
+			return candidate
+		}
+	}
+	return route{servers: r.fixed}
 }
 
 // answer is what the DNS says about a name and a type.
@@ -71,6 +108,7 @@ func (r *resolver) lookup(ctx context.Context, t *trace, name string, qtype uint
 			return nil, err
 		}
 		part, err := interpret(msg.Msg, a.name, qtype)
+		part = r.cutAtZone(a.name, part)
 		t.step("dns", question(a.name, qtype), msg.from, part.words(err))
 		for _, target := range part.chain {
 			if seen[target] && err == nil {
@@ -92,6 +130,18 @@ func (r *resolver) lookup(ctx context.Context, t *trace, name string, qtype uint
 	}
 }
 
+// cutAtZone ends a part where its CNAMEs lead to a zone that other servers are
+// asked for: what is in there is theirs to say, not those that sent this.
+func (r *resolver) cutAtZone(name string, p part) part {
+	zone := r.routeOf(canonical(name)).zone
+	for i, target := range p.chain {
+		if r.routeOf(target).zone != zone {
+			return part{name: target, chain: p.chain[:i+1], open: true}
+		}
+	}
+	return p
+}
+
 // local answers what no server is to be asked: localhost (RFC 6761 section
 // 6.3) and, with the system's resolvers, what /etc/hosts holds.
 func (r *resolver) local(t *trace, a *answer, qtype uint16) bool {
@@ -99,7 +149,7 @@ func (r *resolver) local(t *trace, a *answer, qtype uint16) bool {
 	from := "(built in, RFC 6761)"
 	if a.name == "localhost" || strings.HasSuffix(a.name, ".localhost") {
 		addrs = []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}
-	} else if len(r.fixed) == 0 && (qtype == dns.TypeA || qtype == dns.TypeAAAA) {
+	} else if len(r.fixed) == 0 && r.routeOf(a.name).zone == "" && (qtype == dns.TypeA || qtype == dns.TypeAAAA) {
 		addrs, from = r.system.hosts(a.name), "/etc/hosts"
 	}
 	if len(addrs) == 0 {
@@ -130,7 +180,8 @@ func (r *resolver) ask(ctx context.Context, t *trace, name string, qtype uint16)
 	if len(name) > maxNameLength {
 		return reply{}, acme.Problemf(acme.DNS, "%s: the name is longer than %d characters, so there can be no such record", cut(question(name, qtype), 300), maxNameLength)
 	}
-	servers := r.fixed
+	at := r.routeOf(name)
+	servers := at.servers
 	if len(servers) == 0 {
 		servers = r.system.servers()
 	}
@@ -141,10 +192,15 @@ func (r *resolver) ask(ctx context.Context, t *trace, name string, qtype uint16)
 		}
 		server := servers[i%len(servers)]
 		msg, err := r.exchange(ctx, server, name, qtype)
-		if err == nil {
-			return reply{msg, server}, nil
+		if err == nil && r.requireAD && at.zone == "" && !msg.AuthenticatedData {
+			// RFC 6840 section 5.8. Zones with servers of their own are the
+			// operator's word already.
+			err = errors.New("answered without proof by DNSSEC (no AD bit), which is required here")
 		}
-		t.step("dns", question(name, qtype), server, err.Error())
+		if err == nil {
+			return reply{msg, server.String()}, nil
+		}
+		t.step("dns", question(name, qtype), server.String(), err.Error())
 		said = append(said, fmt.Sprintf("resolver %s %v", server, err))
 	}
 	if len(said) == 0 {
@@ -153,19 +209,20 @@ func (r *resolver) ask(ctx context.Context, t *trace, name string, qtype uint16)
 	return reply{}, acme.Problemf(acme.DNS, "%s: %s; make the name's zone answer and try again", question(name, qtype), strings.Join(said, "; "))
 }
 
-// Two ways in which UDP gives nothing to decide on.
+// Ways in which UDP gives nothing to decide on.
 var (
 	errTruncated = errors.New("sent a truncated answer")
 	errJunk      = errors.New("sent answers to other questions")
+	errOtherCase = errors.New("sent an answer that does not repeat the name's case")
 )
 
 // exchange asks one server once, over UDP and, should that be truncated or
 // look like guesswork, over TCP. Its errors continue "resolver x ...".
-func (r *resolver) exchange(ctx context.Context, server, name string, qtype uint16) (*dns.Msg, error) {
-	msg, err := r.roundTrip(ctx, "udp", server, newQuery(name, qtype))
-	if errors.Is(err, errTruncated) || errors.Is(err, errJunk) {
+func (r *resolver) exchange(ctx context.Context, server upstream, name string, qtype uint16) (*dns.Msg, error) {
+	msg, err := r.roundTrip(ctx, server, r.query(name, qtype))
+	if errors.Is(err, errTruncated) && server.network == "udp" || errors.Is(err, errJunk) || errors.Is(err, errOtherCase) {
 		overUDP := err
-		msg, err = r.roundTrip(ctx, "tcp", server, newQuery(name, qtype))
+		msg, err = r.roundTrip(ctx, upstream{network: "tcp", addr: server.addr}, r.query(name, qtype))
 		if err != nil {
 			return nil, fmt.Errorf("%w over UDP, and over TCP %w", overUDP, err)
 		}
@@ -183,8 +240,8 @@ func (r *resolver) exchange(ctx context.Context, server, name string, qtype uint
 	return msg, nil
 }
 
-// newQuery makes a query with a random ID (RFC 5452 section 4.2); the socket's
-// random port is the kernel's.
+// newQuery makes a query with a random ID (RFC 5452 section 4.2, SAFETY I73);
+// each goes out of a socket of its own, whose random port is the kernel's.
 func newQuery(name string, qtype uint16) *dns.Msg {
 	var id [2]byte
 	_, _ = rand.Read(id[:]) // never fails since Go 1.24
@@ -196,38 +253,81 @@ func newQuery(name string, qtype uint16) *dns.Msg {
 	return q
 }
 
-// roundTrip sends the query over network ("udp" or "tcp") and reads until its
-// answer comes.
-func (r *resolver) roundTrip(ctx context.Context, network, server string, q *dns.Msg) (*dns.Msg, error) {
+// query is newQuery with what the configuration adds.
+func (r *resolver) query(name string, qtype uint16) *dns.Msg {
+	q := newQuery(name, qtype)
+	q.AuthenticatedData = r.requireAD // asks for the bit without the signatures (RFC 6840 section 5.7)
+	if r.mixCase {
+		q.Question[0].Name = mixCase(q.Question[0].Name)
+	}
+	return q
+}
+
+// mixCase gives each letter a random case: so many more bits that somebody who
+// can't see the question has to guess (draft-vixie-dnsext-dns0x20, SAFETY I20).
+func mixCase(name string) string {
+	out := []byte(name)
+	random := make([]byte, len(out))
+	_, _ = rand.Read(random) // never fails since Go 1.24
+	for i, c := range out {
+		if random[i]&1 == 1 && 'a' <= c && c <= 'z' {
+			out[i] = c - 'a' + 'A'
+		}
+	}
+	return string(out)
+}
+
+// roundTrip sends the query and reads until its answer comes.
+func (r *resolver) roundTrip(ctx context.Context, server upstream, q *dns.Msg) (*dns.Msg, error) {
 	wire, err := q.Pack()
 	if err != nil {
 		return nil, errors.New("was not asked: the name can't be written as a question")
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.try)
 	defer cancel()
+	network := server.network
+	if network == "tls" {
+		network = "tcp"
+	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, server)
+	conn, err := d.DialContext(ctx, network, server.addr)
 	if err != nil {
 		return nil, errors.New(explain(err))
 	}
 	defer hangUp(conn)
 	defer follow(ctx, conn)()
-	if network == "tcp" {
-		return overTCP(conn, q, wire)
+	switch server.network {
+	case "udp":
+		return overUDP(conn, q, wire, r.mixCase)
+	case "tls": // RFC 7858
+		secured := tls.Client(&metered{Conn: conn, left: maxOverTLS}, tlsConfig(server, r.roots, r.sessions))
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, errors.New(explain(err))
+		}
+		return overTCP(secured, q, wire)
 	}
-	return overUDP(conn, q, wire)
+	return overTCP(conn, q, wire)
 }
 
 // overUDP drops what does not answer the question (SAFETY row 156): the
 // socket is connected, so the kernel has dropped other senders' already.
-func overUDP(conn net.Conn, q *dns.Msg, wire []byte) (*dns.Msg, error) {
+//
+// An answer that says the name in another case than the question is either
+// forged or from a server that does not keep the case. It is never believed; a
+// moment is left for the right one, and then TCP decides, which can't be forged
+// by somebody off the path.
+func overUDP(conn net.Conn, q *dns.Msg, wire []byte, sameCase bool) (*dns.Msg, error) {
 	if _, err := conn.Write(wire); err != nil {
 		return nil, errors.New(explain(err))
 	}
 	buf := make([]byte, maxUDP)
+	var odd *time.Timer
 	for range maxJunk {
 		n, err := conn.Read(buf)
 		if err != nil {
+			if odd != nil {
+				return nil, errOtherCase
+			}
 			return nil, errors.New(explain(err))
 		}
 		if n < 12 || binary.BigEndian.Uint16(buf) != q.Id {
@@ -238,6 +338,13 @@ func overUDP(conn net.Conn, q *dns.Msg, wire []byte) (*dns.Msg, error) {
 		}
 		msg, err := parseReply(buf[:n], q)
 		if errors.Is(err, errOtherQuestion) {
+			continue
+		}
+		if err == nil && sameCase && len(msg.Question) == 1 && msg.Question[0].Name != q.Question[0].Name {
+			if odd == nil {
+				odd = time.AfterFunc(oddWait, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+				defer odd.Stop()
+			}
 			continue
 		}
 		return msg, err

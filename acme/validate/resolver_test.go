@@ -21,7 +21,16 @@ import (
 // ask looks name up with servers and returns the records' words.
 func ask(t *testing.T, name string, qtype uint16, servers ...string) (*answer, string, error) {
 	t.Helper()
-	r := newResolver(servers, 2*time.Second, time.Now)
+	return askWith(t, Config{Resolvers: servers}, name, qtype)
+}
+
+// askWith is ask with more of a Config.
+func askWith(t *testing.T, c Config, name string, qtype uint16) (*answer, string, error) {
+	t.Helper()
+	r, err := newResolver(c, 2*time.Second, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tr := newTrace(acme.Attempt{}, time.Now())
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
@@ -398,8 +407,11 @@ func TestBrokenTCP(t *testing.T) {
 				_, _ = c.Write(row.answer(q))
 			})
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
-			r := newResolver([]string{addr}, 5*time.Second, time.Now)
-			_, err := r.roundTrip(t.Context(), "tcp", addr, newQuery("a.example", dns.TypeA))
+			r, err := newResolver(Config{}, 5*time.Second, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = r.roundTrip(t.Context(), upstream{network: "tcp", addr: addr}, newQuery("a.example", dns.TypeA))
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v, want %s", err, row.want)
 			}
@@ -408,11 +420,14 @@ func TestBrokenTCP(t *testing.T) {
 }
 
 func TestLookupEndsWithContext(t *testing.T) {
-	r := newResolver([]string{silent(t)}, time.Hour, time.Now)
+	r, err := newResolver(Config{Resolvers: []string{silent(t)}}, time.Hour, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	started := time.Now()
-	_, err := r.lookup(ctx, newTrace(acme.Attempt{}, started), "a.example", dns.TypeA)
+	_, err = r.lookup(ctx, newTrace(acme.Attempt{}, started), "a.example", dns.TypeA)
 	if err == nil || time.Since(started) > 5*time.Second {
 		t.Errorf("got %v after %s", err, time.Since(started))
 	}
@@ -431,7 +446,7 @@ func TestSystemFiles(t *testing.T) {
 	write(resolv, "nameserver 192.0.2.1\nsearch example\nnameserver 2001:db8::53\n")
 	now := time.Now()
 	s := newSystem(resolv, hosts, func() time.Time { return now })
-	if got := s.servers(); !slices.Equal(got, []string{"192.0.2.1:53", "[2001:db8::53]:53"}) {
+	if got := fmt.Sprint(s.servers()); got != "[192.0.2.1:53 [2001:db8::53]:53]" {
 		t.Errorf("servers: %v", got)
 	}
 	if got := fmt.Sprint(s.hosts("a.example"), s.hosts("other"), s.hosts("none")); got != "[127.0.0.9 2001:db8::1] [127.0.0.9 127.0.0.8] []" {
@@ -439,38 +454,58 @@ func TestSystemFiles(t *testing.T) {
 	}
 	write(resolv, "")
 	write(hosts, "")
-	if got := s.servers(); len(got) != 2 || got[0] != "192.0.2.1:53" {
+	if got := s.servers(); len(got) != 2 || got[0].addr != "192.0.2.1:53" {
 		t.Errorf("read again too early: %v", got)
 	}
 	now = now.Add(systemEvery)
-	if got := s.servers(); !slices.Equal(got, []string{"127.0.0.1:53", "[::1]:53"}) {
+	if got := fmt.Sprint(s.servers()); got != "[127.0.0.1:53 [::1]:53]" {
 		t.Errorf("servers of an empty file: %v", got)
 	}
 
 	write(hosts, "127.0.0.9 a.example\n")
 	r := &resolver{system: newSystem(filepath.Join(dir, "none"), hosts, time.Now), try: time.Second}
 	r.system.refresh()
-	r.system.asked = []string{z.addr} // resolv.conf has no ports
+	r.system.asked = []upstream{{network: "udp", addr: z.addr}} // resolv.conf has no ports
 	for name, want := range map[string]string{"a.example": "127.0.0.9", "b.example": "192.0.2.8"} {
 		a, err := r.lookup(t.Context(), newTrace(acme.Attempt{}, now), name, dns.TypeA)
 		if err != nil || describe(a.records) != want {
 			t.Errorf("%s: got %+v, %v", name, a, err)
 		}
 	}
-	r.fixed = []string{z.addr} // configured resolvers: the file has no say
+	r.fixed = []upstream{{network: "udp", addr: z.addr}} // configured resolvers: the file has no say
 	if a, err := r.lookup(t.Context(), newTrace(acme.Attempt{}, now), "a.example", dns.TypeA); err != nil || describe(a.records) != "192.0.2.7" {
 		t.Errorf("got %+v, %v", a, err)
 	}
 }
 
-func TestParseServers(t *testing.T) {
-	got, err := parseServers([]string{"10.0.0.53", "10.0.0.53:5353", "2001:db8::53", "[2001:db8::53]:5353", "dns.internal", "unbound:53"})
-	want := []string{"10.0.0.53:53", "10.0.0.53:5353", "[2001:db8::53]:53", "[2001:db8::53]:5353", "dns.internal:53", "unbound:53"}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %v, %v", got, err)
+func TestParseResolver(t *testing.T) {
+	for spec, want := range map[string]upstream{
+		"10.0.0.53":                        {"udp", "10.0.0.53:53", ""},
+		"10.0.0.53:5353":                   {"udp", "10.0.0.53:5353", ""},
+		"2001:db8::53":                     {"udp", "[2001:db8::53]:53", ""},
+		"[2001:db8::53]":                   {"udp", "[2001:db8::53]:53", ""},
+		"[2001:db8::53]:5353":              {"udp", "[2001:db8::53]:5353", ""},
+		"dns.internal":                     {"udp", "dns.internal:53", ""},
+		"unbound:53":                       {"udp", "unbound:53", ""},
+		"tcp://10.0.0.53":                  {"tcp", "10.0.0.53:53", ""},
+		"tcp://[2001:db8::53]:5353":        {"tcp", "[2001:db8::53]:5353", ""},
+		"tls://10.0.0.53":                  {"tls", "10.0.0.53:853", "10.0.0.53"},
+		"tls://10.0.0.53#dns.internal":     {"tls", "10.0.0.53:853", "dns.internal"},
+		"tls://2001:db8::53#dns.internal":  {"tls", "[2001:db8::53]:853", "dns.internal"},
+		"tls://10.0.0.53:8853#dns.example": {"tls", "10.0.0.53:8853", "dns.example"},
+	} {
+		if got, err := parseUpstream(spec); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v, want %+v", spec, got, err, want)
+		}
+		if host, err := ParseResolver(spec); err != nil || !strings.Contains(want.addr, host) || strings.ContainsAny(host, "[]/") {
+			t.Errorf("%s: host %q, %v", spec, host, err)
+		}
 	}
-	bad := []string{"", ":53", "a b", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", "http://dns", "[::1", "dns\n"}
-	_, err = parseServers(bad)
+	bad := []string{
+		"", ":53", "a b", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", "http://dns", "udp://10.0.0.1", "[::1", "dns\n", "10.0.0.1#x", "tcp://10.0.0.1#x",
+		"tls://10.0.0.1#", "tls://10.0.0.1#a b",
+	}
+	_, err := parseUpstreams(bad)
 	if err == nil {
 		t.Fatal("all taken")
 	}

@@ -2,13 +2,10 @@ package validate
 
 import (
 	"bufio"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +27,7 @@ type system struct {
 
 	mu    sync.Mutex
 	read  time.Time
-	asked []string
+	asked []upstream
 	named map[string][]netip.Addr
 }
 
@@ -38,7 +35,7 @@ func newSystem(resolvConf, hosts string, now func() time.Time) *system {
 	return &system{resolvConf: resolvConf, hostsFile: hosts, now: now}
 }
 
-func (s *system) servers() []string {
+func (s *system) servers() []upstream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refresh()
@@ -66,7 +63,7 @@ func (s *system) refresh() {
 		hangUp(f)
 	}
 	if len(s.asked) == 0 {
-		s.asked = []string{"127.0.0.1:53", "[::1]:53"} // resolv.conf(5)
+		s.asked = []upstream{{network: "udp", addr: "127.0.0.1:53"}, {network: "udp", addr: "[::1]:53"}} // resolv.conf(5)
 	}
 	if f, err := os.Open(s.hostsFile); err == nil {
 		s.named = readHosts(f)
@@ -74,14 +71,14 @@ func (s *system) refresh() {
 	}
 }
 
-func readServers(r io.Reader) []string {
+func readServers(r io.Reader) []upstream {
 	config, err := dns.ClientConfigFromReader(io.LimitReader(r, maxSystemFile))
 	if err != nil {
 		return nil
 	}
-	var out []string
+	var out []upstream
 	for _, server := range config.Servers {
-		out = append(out, net.JoinHostPort(server, "53"))
+		out = append(out, upstream{network: "udp", addr: net.JoinHostPort(server, "53")})
 	}
 	return out
 }
@@ -106,30 +103,4 @@ func readHosts(r io.Reader) map[string][]netip.Addr {
 		}
 	}
 	return named
-}
-
-// parseServers gives each configured resolver the form host:port.
-func parseServers(in []string) ([]string, error) {
-	var out []string
-	var faults []error
-	for _, s := range in {
-		host, port := s, "53"
-		if _, err := netip.ParseAddr(s); err != nil { // an IPv6 address has colons of its own
-			if h, p, err := net.SplitHostPort(s); err == nil {
-				host, port = h, p
-			}
-		}
-		if _, err := netip.ParseAddr(host); err != nil {
-			if _, ok := dns.IsDomainName(host); !ok || host == "" || strings.ContainsAny(host, ":[]/ \\") || !printable(host) {
-				faults = append(faults, fmt.Errorf("resolver %s: want host or host:port", excerpt(s)))
-				continue
-			}
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			faults = append(faults, fmt.Errorf("resolver %s: port %s is not 1 to 65535", excerpt(s), excerpt(port)))
-			continue
-		}
-		out = append(out, net.JoinHostPort(host, port))
-	}
-	return out, errors.Join(faults...)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chancery/acme"
+	"chancery/ca"
 )
 
 // Bounds on evidence: it is kept for each authorization, and peers choose
@@ -44,6 +45,13 @@ func (t *trace) step(do, what, from, got string) {
 		return
 	}
 	t.evidence.Steps = append(t.evidence.Steps, acme.Step{Do: do, What: words(what), From: words(from), Got: words(got)})
+}
+
+// sawCAA keeps what CAA records said.
+func (t *trace) sawCAA(e *ca.CAAEvidence) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.evidence.CAA = e
 }
 
 // end adds the verdict and hands the evidence out.

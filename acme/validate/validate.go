@@ -2,6 +2,7 @@ package validate
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,14 +28,27 @@ const (
 
 // Config says how to validate. The zero Config is usable.
 type Config struct {
-	// Resolvers are the DNS servers to ask, host or host:port (default port
-	// 53). Empty: those of /etc/resolv.conf, and /etc/hosts for addresses.
+	// Resolvers are the DNS servers to ask, each as ParseResolver has it.
+	// Empty: those of /etc/resolv.conf, and /etc/hosts for addresses.
 	Resolvers []string
-	HTTPPort  int // http-01 connects here; 0: 80
-	TLSPort   int // tls-alpn-01, and https after a redirect, connect here; 0: 443
+	// Zones have servers of their own, for split horizon. The longest zone in
+	// which a name lies counts.
+	Zones map[string][]string
+	// ResolverRoots verify the certificates of tls:// resolvers; nil: the system's.
+	ResolverRoots *x509.CertPool
+	PlainCase     bool   // don't mix the case of names in queries
+	DNSSEC        string // DNSSECOff (or empty) or DNSSECRequireAD
+
+	// CAAIdentities are the domains by which CAA records mean this CA. With
+	// none, a name whose records name any issuer is not allowed.
+	CAAIdentities []string
+
+	HTTPPort int // http-01 connects here; 0: 80
+	TLSPort  int // tls-alpn-01, and https after a redirect, connect here; 0: 443
 
 	Timeout       time.Duration // of one validation as a whole; 0: DefaultTimeout
 	MaxConcurrent int           // validations at a time, others wait; 0: DefaultMaxConcurrent
+	PerTarget     int           // connections to one address at a time, others wait; 0: no bound
 	UserAgent     string        // of http-01; empty: DefaultUserAgent
 
 	// DeniedNetworks are never connected to. AllowedNetworks, unless empty,
@@ -49,6 +63,15 @@ type Config struct {
 	Log *slog.Logger     // faults of our own only; nil: none
 }
 
+// What Config.DNSSEC may be.
+const (
+	DNSSECOff = "off"
+	// DNSSECRequireAD believes answers of Resolvers only with the AD bit, so
+	// those must be validating, and the way to them safe: on this machine, or
+	// over TLS. The servers of Zones are believed without it.
+	DNSSECRequireAD = "require-ad"
+)
+
 // Validator validates challenges; see New. It implements acme.Validator and
 // may be used by many goroutines at once.
 type Validator struct {
@@ -61,14 +84,18 @@ type Validator struct {
 	userAgent string
 	now       func() time.Time
 	log       *slog.Logger
+
+	identities  []string // lower case
+	targetTurns turnstiles
+
+	looks chan struct{} // CAA looks of their own, as slots is for validations
 }
 
 var _ acme.Validator = (*Validator)(nil)
 
 // New makes a Validator. The error tells all that is wrong with the Config.
 func New(c Config) (*Validator, error) {
-	servers, err := parseServers(c.Resolvers)
-	faults := []error{err}
+	var faults []error
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			faults = append(faults, fmt.Errorf(format, args...))
@@ -78,30 +105,38 @@ func New(c Config) (*Validator, error) {
 	check(c.TLSPort >= 0 && c.TLSPort <= 65535, "tls port %d: want 1 to 65535", c.TLSPort)
 	check(c.Timeout >= 0 && c.Timeout <= maxTimeout, "timeout %s: want more than 0 and at most %s", c.Timeout, maxTimeout)
 	check(c.MaxConcurrent >= 0 && c.MaxConcurrent <= maxConcurrent, "max concurrent %d: want 1 to %d", c.MaxConcurrent, maxConcurrent)
+	check(c.PerTarget >= 0 && c.PerTarget <= maxConcurrent, "per target %d: want 0 to %d", c.PerTarget, maxConcurrent)
 	check(len(c.UserAgent) <= maxUserAgent && printable(c.UserAgent), "user agent %s: want at most %d printable ASCII characters", excerpt(c.UserAgent), maxUserAgent)
 	for _, p := range slices.Concat(c.DeniedNetworks, c.AllowedNetworks) {
 		check(p.IsValid(), "network: not a valid prefix")
 	}
-	if err := errors.Join(faults...); err != nil {
+	identities, err := parseIdentities(c.CAAIdentities)
+	faults = append(faults, err)
+	if c.Now == nil {
+		c.Now = time.Now //nolint:forbidigo // the field's default
+	}
+	timeout := or(c.Timeout, DefaultTimeout)
+	resolver, err := newResolver(c, timeout, c.Now)
+	if err := errors.Join(append(faults, err)...); err != nil {
 		return nil, err
 	}
 	v := &Validator{
+		resolver:  resolver,
 		policy:    policy{denied: unmapAll(c.DeniedNetworks), allowed: unmapAll(c.AllowedNetworks), hook: c.Allow},
 		httpPort:  uint16(or(c.HTTPPort, 80)), // #nosec G115 -- checked above
 		tlsPort:   uint16(or(c.TLSPort, 443)), // #nosec G115 -- checked above
-		timeout:   or(c.Timeout, DefaultTimeout),
+		timeout:   timeout,
 		slots:     make(chan struct{}, or(c.MaxConcurrent, DefaultMaxConcurrent)),
 		userAgent: or(c.UserAgent, DefaultUserAgent),
 		now:       c.Now,
 		log:       c.Log,
 	}
-	if v.now == nil {
-		v.now = time.Now //nolint:forbidigo // the field's default
-	}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
-	v.resolver = newResolver(servers, v.timeout, v.now)
+	v.identities = identities
+	v.targetTurns.most = c.PerTarget
+	v.looks = make(chan struct{}, cap(v.slots))
 	return v, nil
 }
 
@@ -167,7 +202,12 @@ func (v *Validator) attempt(ctx context.Context, t *trace, a acme.Attempt) (err 
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
-	return m.prove(v, ctx, t, a)
+	allowed := v.caaAside(ctx, t, a)
+	err = m.prove(v, ctx, t, a)
+	if forbidden := allowed(); err == nil {
+		err = forbidden
+	}
+	return err
 }
 
 // methodFor finds the method and refuses what it can't prove. The engine

@@ -73,7 +73,8 @@ func selectRules() ruleSet {
 		otherBook := slices.ContainsFunc(sourcesOff, func(s struct {
 			source zlint.LintSource
 			why    string
-		}) bool {
+		},
+		) bool {
 			return s.source == l.Source
 		})
 		// A lint that ceased to be effective judges certificates of the past only.

@@ -64,7 +64,8 @@ func healthcheckCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		answer, err := http.DefaultClient.Do(r)
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy: it would answer for itself
+		answer, err := client.Do(r)
 		if err != nil {
 			return fmt.Errorf("nothing answers at admin.listen: %w", err)
 		}

@@ -74,7 +74,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
-	root.AddCommand(serveCommand(), initCommand(), demoCommand(), configCommand(), healthcheckCommand(), versionCommand())
+	root.AddCommand(serveCommand(), initCommand(), demoCommand(), perspectiveCommand(), configCommand(), crlCommand(), policyCommand(), healthcheckCommand(), versionCommand())
 	root.AddCommand(operatorCommands()...)
 	usageOfArgs(root)
 	return root

@@ -15,7 +15,7 @@ import (
 // its admin listener, or through the same handler in this process while it is
 // stopped.
 func operatorCommands() []*cobra.Command {
-	commands := []*cobra.Command{certCommand(), accountCommand(), orderCommand(), eabCommand(), auditCommand()}
+	commands := []*cobra.Command{certCommand(), accountCommand(), orderCommand(), eabCommand(), auditCommand(), keyCommand(), limitsCommand()}
 	for _, c := range commands {
 		c.PersistentFlags().StringArray("set", nil, "configuration as `KEY=VALUE`, before environment and file")
 	}

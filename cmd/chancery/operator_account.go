@@ -12,8 +12,8 @@ import (
 )
 
 func accountCommand() *cobra.Command {
-	c := &cobra.Command{Use: "account", Short: "List, show and deactivate ACME accounts"}
-	c.AddCommand(accountListCommand(), accountShowCommand(), accountDeactivateCommand())
+	c := &cobra.Command{Use: "account", Short: "List, show, deactivate and unpause ACME accounts"}
+	c.AddCommand(accountListCommand(), accountShowCommand(), accountDeactivateCommand(), accountUnpauseCommand())
 	return c
 }
 

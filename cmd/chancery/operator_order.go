@@ -14,8 +14,8 @@ import (
 )
 
 func orderCommand() *cobra.Command {
-	c := &cobra.Command{Use: "order", Short: "List and show orders"}
-	c.AddCommand(orderListCommand(), orderShowCommand())
+	c := &cobra.Command{Use: "order", Short: "List and show orders, and tell why they ended as they did"}
+	c.AddCommand(orderListCommand(), orderShowCommand(), orderWhyCommand())
 	return c
 }
 

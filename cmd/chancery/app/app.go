@@ -138,6 +138,9 @@ func (a *App) open(ctx context.Context, c *Config, at urls) error {
 	if err := a.own.ensure(ctx, clock(a.now)); err != nil {
 		return err
 	}
+	if w := rootListWarning(a.parts.rootList, clock(a.now)); w != "" {
+		a.log.WarnContext(ctx, w)
+	}
 	if err := a.parts.publisher.Sync(ctx); err != nil {
 		return fmt.Errorf("making the first CRL: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"chancery/acme/validate"
 	"chancery/ca"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	CRL        CRLConfig
 	OCSP       OCSPConfig
 	Log        LogConfig
+	Policy     PolicyConfig
 
 	DefaultProfile string
 	Profiles       map[string]*ca.Profile
@@ -48,6 +50,7 @@ type ACMEConfig struct {
 	ExternalAccount string // off, optional, required
 	Wait            time.Duration
 	MaxConnections  int
+	PerIP           int // of them from one network, 0: no bound
 }
 
 // PublishConfig is the door for relying parties.
@@ -55,6 +58,7 @@ type PublishConfig struct {
 	Listen         string
 	URL            string // without a slash at its end
 	MaxConnections int
+	PerIP          int // of them from one network, 0: no bound
 }
 
 // AdminConfig is the operator's door.
@@ -72,6 +76,10 @@ type StorageConfig struct {
 // ValidationConfig bounds what is looked up on the network.
 type ValidationConfig struct {
 	Resolvers       []string
+	Zones           map[string][]string // servers of their own, by zone
+	ResolverCA      string              // path, empty: the system's roots
+	DNS0x20         bool
+	DNSSEC          string // off, require-ad
 	HTTPPort        int
 	TLSPort         int
 	Timeout         time.Duration
@@ -79,6 +87,8 @@ type ValidationConfig struct {
 	Reuse           time.Duration
 	DeniedNetworks  []netip.Prefix
 	AllowedNetworks []netip.Prefix
+	Perspectives    []validate.RemoteConfig
+	Quorum          int
 }
 
 // KeystoreConfig says which key signs, and as whom.
@@ -90,9 +100,6 @@ type KeystoreConfig struct {
 	TLS         string // URI of the key of Chancery's own TLS certificate
 }
 
-// LimitsConfig switches rate limits.
-type LimitsConfig struct{ Enabled bool }
-
 // CRLConfig is how long a list is good, and when the next is made.
 type CRLConfig struct{ Validity, Refresh time.Duration }
 
@@ -101,6 +108,17 @@ type OCSPConfig struct{ Validity time.Duration }
 
 // LogConfig is how much is logged, and how.
 type LogConfig struct{ Level, Format string }
+
+// PolicyConfig says what may be certified, whatever a profile says.
+type PolicyConfig struct {
+	Rules       string
+	WeakKeys    []string // paths of lists
+	DeniedNames []string // paths of lists
+
+	rules  *ca.Rules
+	weak   *ca.WeakKeys // what stands in the lists
+	denied *ca.NameList
+}
 
 // Names of sources in messages.
 const (
@@ -117,22 +135,24 @@ func defaultConfig(dir string) *Config {
 		Dir: dir,
 		ACME: ACMEConfig{
 			Listen: "127.0.0.1:14000", URL: "https://localhost:14000",
-			ExternalAccount: "off", Wait: time.Second, MaxConnections: 4096,
+			ExternalAccount: "off", Wait: time.Second, MaxConnections: 4096, PerIP: 1024,
 		},
-		Publish: PublishConfig{Listen: "127.0.0.1:14080", URL: "http://localhost:14080", MaxConnections: 4096},
+		Publish: PublishConfig{Listen: "127.0.0.1:14080", URL: "http://localhost:14080", MaxConnections: 4096, PerIP: 1024},
 		Admin:   AdminConfig{Listen: "127.0.0.1:14090", Token: "admin.token"},
 		Storage: StorageConfig{DSN: "sqlite:chancery.db"},
 		Validation: ValidationConfig{
+			DNS0x20: true, DNSSEC: validate.DNSSECOff,
 			HTTPPort: 80, TLSPort: 443, Timeout: 10 * time.Second, MaxConcurrent: 100, Reuse: 10 * day,
 		},
 		Keystore: KeystoreConfig{
 			Issuer: "file:keys/issuer.pem", Certificate: "issuer.pem", TLS: "file:keys/tls.pem",
 			Passphrase: Secret{File: "passphrase"},
 		},
-		Limits:         LimitsConfig{Enabled: true},
+		Limits:         defaultLimits(),
 		CRL:            CRLConfig{Validity: day, Refresh: 6 * time.Hour},
 		OCSP:           OCSPConfig{Validity: day},
 		Log:            LogConfig{Level: "info", Format: "text"},
+		Policy:         PolicyConfig{Rules: ca.PrivateStrict},
 		DefaultProfile: "server",
 		Profiles:       map[string]*ca.Profile{},
 		places:         map[string]place{},
@@ -164,6 +184,7 @@ func parseConfig(dir string, src []byte, set, env []string) (*Config, error) {
 	var m Mistakes
 	c := layConfig(&m, dir, src, set, env)
 	c.checkSecrets(&m)
+	c.readLists(&m)
 	if err := m.err(); err != nil {
 		return nil, err
 	}
@@ -293,12 +314,13 @@ func validProfileName(s string) bool {
 
 // applyEnv sets what CHANCERY_… variables say. One that is no key is only
 // warned about: a container platform adds variables of its own making
-// (CHANCERY_SERVICE_HOST and the like) under the service's name.
+// (CHANCERY_SERVICE_HOST and the like) under the service's name. An empty one
+// is as one that is not set: composed environments pass them on so.
 func (c *Config) applyEnv(m *Mistakes, env []string) {
 	for i, e := range env {
 		name, text, ok := strings.Cut(e, "=")
 		rest, ours := strings.CutPrefix(name, envPrefix)
-		if !ok || !ours || rest == "DIR" {
+		if !ok || !ours || rest == "DIR" || text == "" {
 			continue
 		}
 		at := place{source: sourceEnv, order: i}
@@ -320,9 +342,15 @@ func (c *Config) resolve() {
 	c.Admin.Token = under(c.Dir, c.Admin.Token)
 	c.Keystore.Certificate = under(c.Dir, c.Keystore.Certificate)
 	c.Keystore.Passphrase.File = under(c.Dir, c.Keystore.Passphrase.File)
+	c.Validation.ResolverCA = under(c.Dir, c.Validation.ResolverCA)
 	c.Storage.DSNFrom.File = under(c.Dir, c.Storage.DSNFrom.File)
 	for i, p := range c.Keystore.Chains {
 		c.Keystore.Chains[i] = under(c.Dir, p)
+	}
+	for _, paths := range [][]string{c.Policy.WeakKeys, c.Policy.DeniedNames} {
+		for i, p := range paths {
+			paths[i] = under(c.Dir, p)
+		}
 	}
 	c.Keystore.Issuer = underURI(c.Dir, c.Keystore.Issuer)
 	c.Keystore.TLS = underURI(c.Dir, c.Keystore.TLS)

@@ -105,6 +105,7 @@ func TestTemplateShowsDefaults(t *testing.T) {
 	for _, c := range []*Config{file, bare} { // not compared: where it stood
 		c.places, c.lookup = nil, nil
 		c.ACME.Hostnames, c.ACME.CAAIdentities, c.Keystore.Chains = nil, nil, nil // empty against nil
+		c.Policy.WeakKeys, c.Policy.DeniedNames = nil, nil
 		c.Validation.Resolvers, c.Validation.AllowedNetworks, c.Validation.DeniedNetworks = nil, nil, nil
 	}
 	if !reflect.DeepEqual(file, bare) {
@@ -184,10 +185,16 @@ func TestPrecedence(t *testing.T) {
 
 // keyValues has a value for each key that is not its default.
 var keyValues = map[string]string{
+	"limits.new_accounts_per_ip": "7/1h", "limits.new_orders_per_account": "off", "limits.new_orders_per_domain": "7/1h", "limits.duplicate_certificates": "7/2d",
+	"limits.failed_validations_per_account": "7/1h", "limits.failed_validations_per_name": "7/1h", "limits.failed_validations_per_identifier": "7/1h", "limits.failed_validations_per_domain": "7/1h",
+	"limits.concurrent_validations_per_account": "7", "limits.concurrent_retries": "7", "limits.connections_per_target": "7", "limits.pause_after": "7", "limits.pause_over": "7h",
+	"limits.overrides":            `{"account:AZmqAAAAAAAAAAAAAAAAAA": {new_orders_per_account: 9/1h, concurrent_validations_per_account: 9}, "eab:AZmqAAAAAAAAAAAAAAAAAA": {new_accounts_per_ip: off}}`,
+	"acme.max_connections_per_ip": "7", "publish.max_connections_per_ip": "0",
 	"acme.listen": ":1", "publish.listen": ":2", "admin.listen": ":3", "acme.url": "https://a.example", "publish.url": "http://a.example",
 	"acme.external_account": "required", "storage.dsn": "sqlite::memory:", "keystore.issuer": "file:x", "keystore.tls": "file:y",
-	"keystore.passphrase": "{env: CA_PASSPHRASE}", "limits.enabled": "false", "default_profile": "server", "policy": "{}",
-	"validation.perspectives": "[]", "validation.resolvers": "[10.0.0.1]", "validation.denied_networks": "[10.0.0.0/8]",
+	"keystore.passphrase": "{env: CA_PASSPHRASE}", "limits.enabled": "false", "default_profile": "server", "policy.rules": "lab", "policy.weak_keys": "[]", "policy.denied_names": "[]",
+	"validation.zones": "{corp.internal: [10.0.0.53, tcp://10.0.1.53]}", "validation.resolver_ca": "dns.pem", "validation.dns_0x20": "false", "validation.dnssec": "require-ad",
+	"validation.quorum": "0", "validation.perspectives": "[{name: fra, url: 'https://10.0.0.5:15000', pin: 'sha256:abababababababababababababababababababababababababababababababab'}]", "validation.resolvers": "[10.0.0.1]", "validation.denied_networks": "[10.0.0.0/8]",
 	"validation.allowed_networks": "[10.0.0.0/8]", "log.level": "warn", "log.format": "json", "acme.wait": "2s", "validation.timeout": "2s",
 	"validation.reuse": "2d", "crl.validity": "2d", "crl.refresh": "2h", "ocsp.validity": "2d", "acme.terms_of_service": "https://t.example",
 	"acme.website": "https://w.example", "acme.hostnames": "[h.example]", "acme.caa_identities": "[h.example]", "admin.token": "t", "keystore.certificate": "c.pem", "keystore.chains": "[d.pem]",
@@ -248,7 +255,7 @@ func TestFlagsAndEnvironmentAreStrict(t *testing.T) {
 
 // TestForeignVariables: a platform's own variables are warned about, not refused.
 func TestForeignVariables(t *testing.T) {
-	c, err := parseConfig(secretDir(t), nil, nil, []string{"CHANCERY_SERVICE_HOST=10.0.0.1", "CHANCERY_DIR=/x", "OTHER=1"})
+	c, err := parseConfig(secretDir(t), nil, nil, []string{"CHANCERY_SERVICE_HOST=10.0.0.1", "CHANCERY_DIR=/x", "OTHER=1", "CHANCERY_ACME_URL="})
 	if err != nil {
 		t.Fatal(err)
 	}

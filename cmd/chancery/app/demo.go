@@ -361,7 +361,9 @@ func newDemoWeb() (*demoWeb, error) {
 		return nil, err
 	}
 	w := &demoWeb{tokens: map[string]string{}}
-	w.port = l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // of a TCP listener
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok { // as every TCP listener's
+		w.port = tcp.Port
+	}
 	w.server = &http.Server{Handler: w, ReadHeaderTimeout: readHeaderTime}
 	go w.server.Serve(l) //nolint:errcheck // ends with Close
 	return w, nil

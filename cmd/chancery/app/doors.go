@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -58,18 +56,18 @@ type door struct {
 func (a *App) listen(c *Config) error {
 	for _, x := range []struct {
 		name, address string
-		most          int
+		most, perIP   int
 	}{
-		{acmeDoor, c.ACME.Listen, c.ACME.MaxConnections},
-		{publishDoor, c.Publish.Listen, c.Publish.MaxConnections},
-		{adminDoor, c.Admin.Listen, maxAdmin},
+		{acmeDoor, c.ACME.Listen, c.ACME.MaxConnections, c.ACME.PerIP},
+		{publishDoor, c.Publish.Listen, c.Publish.MaxConnections, c.Publish.PerIP},
+		{adminDoor, c.Admin.Listen, maxAdmin, 0},
 	} {
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", x.address)
 		if err != nil {
 			return listenError(x.name, x.address, err)
 		}
 		// What comes beyond waits in the kernel's queue, which is bounded too.
-		a.doors = append(a.doors, &door{name: x.name, listener: netutil.LimitListener(l, x.most)})
+		a.doors = append(a.doors, &door{name: x.name, listener: netutil.LimitListener(limitNetworks(l, x.perIP), x.most)})
 	}
 	return nil
 }
@@ -136,7 +134,7 @@ func (a *App) acmeHandler() (http.Handler, error) {
 	return api.New(api.Config{
 		Service: p.service, BaseURL: p.urls.acme, Log: a.log, Observe: p.metrics.Request,
 		Meta: api.Meta{
-			TermsOfService: c.ACME.TermsOfService, Website: c.ACME.Website, CAAIdentities: c.ACME.CAAIdentities,
+			TermsOfService: c.ACME.TermsOfService, Website: c.ACME.Website, CAAIdentities: c.caaIdentities(),
 			ExternalAccountRequired: c.ACME.ExternalAccount == "required", Profiles: profiles,
 		},
 	})
@@ -148,13 +146,9 @@ func (a *App) publishHandler() (http.Handler, error) {
 	p := a.parts
 	responder, err := ocsp.New(ocsp.Config{
 		Store: p.store, Issuers: p.authority.Issuers, Validity: p.config.OCSP.Validity, Log: a.log,
-		Observe: func(outcome string) { p.metrics.OCSP(outcome, 0) },
+		Observe: p.metrics.OCSP,
 	})
 	if err != nil {
-		return nil, err
-	}
-	list, err := readBounded(filepath.Join(p.config.Dir, rootCRLFile), maxPEM)
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // a hierarchy that was brought along may have none
 		return nil, err
 	}
 	rootID := keyID(p.root.SubjectKeyId)
@@ -165,8 +159,8 @@ func (a *App) publishHandler() (http.Handler, error) {
 	for _, i := range p.authority.Issuers {
 		files = append(files, crl.File{Path: "/issuer/" + i.ID() + ".der", Type: crl.TypeCertificate, Content: i.Certificate().Raw, Made: i.Certificate().NotBefore})
 	}
-	if list != nil {
-		files = append(files, crl.File{Path: crl.Path(rootID), Type: crl.TypeCRL, Content: list})
+	if list := p.rootList; list != nil {
+		files = append(files, crl.File{Path: crl.Path(rootID), Type: crl.TypeCRL, Content: list.Raw, Made: list.ThisUpdate})
 	}
 	lists := p.publisher.Handler(files...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

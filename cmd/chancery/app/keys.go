@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"chancery/acme/validate"
 	"chancery/ca"
 )
 
@@ -46,27 +47,33 @@ var (
 	parseConcurrent  = parseCount(1, 10_000) // each holds a few file descriptors
 )
 
-var keys = []key{
+var keys = slices.Concat([]key{
 	{"acme.listen", "where ACME is served (HTTPS), HOST:PORT", into(parseListen, func(c *Config) *string { return &c.ACME.Listen })},
 	{"acme.url", "the URL under which clients reach it; the directory is at <url>/acme/directory", into(parseBase("https", "RFC 8555 section 6.1"), func(c *Config) *string { return &c.ACME.URL })},
 	{"acme.hostnames", "more names and IP addresses in Chancery's own TLS certificate", into(parseList, func(c *Config) *[]string { return &c.ACME.Hostnames })},
 	{"acme.terms_of_service", "URL of the terms; when set, new accounts must agree", into(parseLink, func(c *Config) *string { return &c.ACME.TermsOfService })},
 	{"acme.website", "URL shown in the directory", into(parseLink, func(c *Config) *string { return &c.ACME.Website })},
-	{"acme.caa_identities", "names by which CAA records mean this CA", into(parseList, func(c *Config) *[]string { return &c.ACME.CAAIdentities })},
+	{"acme.caa_identities", "names by which CAA records mean this CA; empty: the host of acme.url", into(parseList, func(c *Config) *[]string { return &c.ACME.CAAIdentities })},
 	{"acme.external_account", "external account binding: off, optional or required", into(parseChoice("off", "optional", "required"), func(c *Config) *string { return &c.ACME.ExternalAccount })},
 	{"acme.wait", "how long an answer waits for the work that its request started", into(parseWait, func(c *Config) *time.Duration { return &c.ACME.Wait })},
 	{"acme.max_connections", "connections open at once", into(parseConnections, func(c *Config) *int { return &c.ACME.MaxConnections })},
+	{"acme.max_connections_per_ip", "of them from one IPv4 address or IPv6 /48; 0: no bound", into(parsePerIP, func(c *Config) *int { return &c.ACME.PerIP })},
 
 	{"publish.listen", "where CRLs, OCSP and CA certificates are served (plain HTTP), HOST:PORT", into(parseListen, func(c *Config) *string { return &c.Publish.Listen })},
 	{"publish.url", "the URL under which relying parties reach it; it stands in every certificate", into(parseBase("http", "RFC 5280 section 8: https there would need a certificate to check a certificate"), func(c *Config) *string { return &c.Publish.URL })},
 	{"publish.max_connections", "connections open at once", into(parseConnections, func(c *Config) *int { return &c.Publish.MaxConnections })},
+	{"publish.max_connections_per_ip", "of them from one IPv4 address or IPv6 /48; 0: no bound", into(parsePerIP, func(c *Config) *int { return &c.Publish.PerIP })},
 
 	{"admin.listen", "where the operator's API, /metrics, /healthz and /readyz are served (plain HTTP), HOST:PORT", into(parseListen, func(c *Config) *string { return &c.Admin.Listen })},
 	{"admin.token", "file with the token that the API asks for", into(parsePath, func(c *Config) *string { return &c.Admin.Token })},
 
 	{"storage.dsn", "sqlite:PATH, or postgres://…; {file: …} or {env: …} when it has a password in it", setDSN},
 
-	{"validation.resolvers", "DNS servers to ask, IP or IP:PORT; empty: the system's", into(parseResolvers, func(c *Config) *[]string { return &c.Validation.Resolvers })},
+	{"validation.resolvers", "DNS servers to ask: IP or IP:PORT, tcp://IP:PORT, tls://IP:PORT#NAME; empty: the system's", into(parseResolvers, func(c *Config) *[]string { return &c.Validation.Resolvers })},
+	{"validation.zones", "zones with DNS servers of their own, {corp.internal: [10.0.0.53]}", into(parseZones, func(c *Config) *map[string][]string { return &c.Validation.Zones })},
+	{"validation.resolver_ca", "PEM file of the CAs that verify tls:// resolvers; empty: the system's", into(parseText, func(c *Config) *string { return &c.Validation.ResolverCA })},
+	{"validation.dns_0x20", "names are asked for in mixed case, and answers must repeat it", into(parseBool, func(c *Config) *bool { return &c.Validation.DNS0x20 })},
+	{"validation.dnssec", "off, or require-ad: believe validation.resolvers only with the AD bit", into(parseChoice(validate.DNSSECOff, validate.DNSSECRequireAD), func(c *Config) *string { return &c.Validation.DNSSEC })},
 	{"validation.http_port", "port for http-01", into(parsePort, func(c *Config) *int { return &c.Validation.HTTPPort })},
 	{"validation.tls_port", "port for tls-alpn-01, and for redirects to https", into(parsePort, func(c *Config) *int { return &c.Validation.TLSPort })},
 	{"validation.timeout", "bound of one validation", into(parseTimeout, func(c *Config) *time.Duration { return &c.Validation.Timeout })},
@@ -74,7 +81,8 @@ var keys = []key{
 	{"validation.reuse", "how long a proven name needs no new proof by the same account", into(parseReuse, func(c *Config) *time.Duration { return &c.Validation.Reuse })},
 	{"validation.denied_networks", "networks that validation never connects to, beside link-local, multicast and unspecified ones", into(parseNetworks, func(c *Config) *[]netip.Prefix { return &c.Validation.DeniedNetworks })},
 	{"validation.allowed_networks", "when not empty: the only networks that validation connects to", into(parseNetworks, func(c *Config) *[]netip.Prefix { return &c.Validation.AllowedNetworks })},
-	{"validation.perspectives", "remote validators; none yet", func(_ *Config, v value) error { return parseNone(v) }},
+	{"validation.perspectives", "remote network perspectives that must see what this CA sees, [{name: …, url: https://HOST:PORT, pin: sha256:…}]; empty: this CA alone", into(parsePerspectives, func(c *Config) *[]validate.RemoteConfig { return &c.Validation.Perspectives })},
+	{"validation.quorum", "how many of the perspectives must corroborate; 0: by the table of BR 3.2.2.9", into(parseCount(0, ca.MaxRemotes), func(c *Config) *int { return &c.Validation.Quorum })},
 
 	{"keystore.issuer", "the issuer's key, file:PATH", into(parseKeyURI, func(c *Config) *string { return &c.Keystore.Issuer })},
 	{"keystore.certificate", "PEM file: the issuer's certificate, then its parents without the root", into(parsePath, func(c *Config) *string { return &c.Keystore.Certificate })},
@@ -82,15 +90,16 @@ var keys = []key{
 	{"keystore.passphrase", "the passphrase of the key files, {file: …} or {env: …}", into(parseSecret, func(c *Config) *Secret { return &c.Keystore.Passphrase })},
 	{"keystore.tls", "key of Chancery's own TLS certificate, file:PATH; made when missing", into(parseKeyURI, func(c *Config) *string { return &c.Keystore.TLS })},
 
-	{"limits.enabled", "rate limits; false for load and conformance runs", into(parseBool, func(c *Config) *bool { return &c.Limits.Enabled })},
 	{"crl.validity", "from thisUpdate to nextUpdate", into(parseCRLValidity, func(c *Config) *time.Duration { return &c.CRL.Validity })},
 	{"crl.refresh", "age at which an unchanged list is made anew", into(parseCRLRefresh, func(c *Config) *time.Duration { return &c.CRL.Refresh })},
 	{"ocsp.validity", "from thisUpdate to nextUpdate", into(parseOCSPTime, func(c *Config) *time.Duration { return &c.OCSP.Validity })},
 	{"default_profile", "the profile of orders that name none", into(parseText, func(c *Config) *string { return &c.DefaultProfile })},
-	{"policy", "who may request what; takes nothing yet", func(_ *Config, v value) error { return parseNone(v) }},
+	{"policy.rules", "the rule set: private-strict, public-tls or lab; `chancery policy print` shows them", into(parseChoice(ca.PrivateStrict, ca.PublicTLS, ca.Lab), func(c *Config) *string { return &c.Policy.Rules })},
+	{"policy.weak_keys", "files that list keys which are known to be weak or compromised", into(parseList, func(c *Config) *[]string { return &c.Policy.WeakKeys })},
+	{"policy.denied_names", "files that list names which no profile certifies", into(parseList, func(c *Config) *[]string { return &c.Policy.DeniedNames })},
 	{"log.level", "debug, info, warn or error", into(parseChoice("debug", "info", "warn", "error"), func(c *Config) *string { return &c.Log.Level })},
 	{"log.format", "text or json, on standard error", into(parseChoice("text", "json"), func(c *Config) *string { return &c.Log.Format })},
-}
+}, limitKeys())
 
 // profileKey is one key below profiles.NAME.
 type profileKey struct {
@@ -126,7 +135,11 @@ var profileKeys = []profileKey{
 	{"ocsp", "a pointer to the OCSP responder", intoProfile(parseBool, func(p *ca.Profile) *bool { return &p.OCSP })},
 	{"ca_issuers", "a pointer to the issuer's certificate", intoProfile(parseBool, func(p *ca.Profile) *bool { return &p.CAIssuers })},
 	{"crl", "a pointer to the CRL", intoProfile(parseBool, func(p *ca.Profile) *bool { return &p.CRL })},
+	{"caa_require", "parameters, tag=value, that CAA records must have to allow a name", intoProfile(parseList, func(p *ca.Profile) *[]string { return &p.CAARequire })},
+	{"caa", "what CAA records mean: enforce, report or off", intoProfile(parseCAAMode, func(p *ca.Profile) *ca.CAAMode { return &p.CAA })},
 	{"policies", "certificate policy OIDs, dotted", intoProfile(parseList, func(p *ca.Profile) *[]string { return &p.Policies })},
+	{"allowed_names", "the only names that are certified: a domain and all below it, =NAME that one alone, an address or a network", intoProfile(parseAllowed, func(p *ca.Profile) **ca.NameList { return &p.AllowedNames })},
+	{"denied_names", "names that are not certified, written in the same way", intoProfile(parseNames, func(p *ca.Profile) **ca.NameList { return &p.DeniedNames })},
 }
 
 var keysByName, keysByEnv = index()

@@ -16,13 +16,10 @@ import (
 // time: whenever it is looked at, the certificate is valid and has a third of
 // its life left.
 func TestOwnCertificateOverAYear(t *testing.T) {
+	dir, founding := newDir(t), time.Now()
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(27 * 365 * day) // virtual time begins in 2000, which no CA's clock may say
-		dir := filepath.Join(t.TempDir(), "ca")
+		time.Sleep(time.Until(founding)) // virtual time begins in 2000
 		set := []string{"storage.dsn=sqlite::memory:"}
-		if err := Init(t.Context(), InitSpec{Dir: dir, Set: set}); err != nil {
-			t.Fatal(err)
-		}
 		c, err := ReadConfig(dir, set, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -37,11 +37,13 @@ type parts struct {
 	log        *slog.Logger
 	passphrase []byte
 	root       *x509.Certificate
+	rootList   *x509.RevocationList // nil: none
 	store      *storage.DB
 	issuer     *ca.Issuer
 	authority  *ca.Authority
 	service    *acme.Service
 	publisher  *crl.Publisher
+	quorum     *validate.Quorum // nil: this CA is the only perspective
 	metrics    *admin.Metrics
 	door       http.Handler // the operator's
 	token      string
@@ -64,6 +66,9 @@ func openParts(ctx context.Context, c *Config, at urls, log *slog.Logger) (_ *pa
 	if p.root, err = readRoot(c.Dir); err != nil {
 		return nil, err
 	}
+	if p.rootList, err = readRootList(c.Dir, p.root); err != nil {
+		return nil, err
+	}
 	if p.issuer, err = openIssuer(c, at.publish, p.passphrase); err != nil {
 		return nil, err
 	}
@@ -79,7 +84,9 @@ func openParts(ctx context.Context, c *Config, at urls, log *slog.Logger) (_ *pa
 	}
 	p.authority = &ca.Authority{
 		Issuers: []*ca.Issuer{p.issuer}, Profiles: c.Profiles, Default: c.DefaultProfile,
-		Ledger: p.store, AccountKeys: accountKeys(p.store),
+		Ledger: p.store, AccountKeys: accountKeys(p.store), BlockedKeys: blockedKeys(p.store),
+		Rules: c.Policy.rules, DeniedNames: c.Policy.denied, WeakKeys: c.Policy.weak,
+		Perspectives: c.perspectivePolicy(),
 	}
 	if err := p.authority.Verify(clock(nil)); err != nil {
 		return nil, fmt.Errorf("the signing core is not fit to sign: %w", err)
@@ -90,13 +97,9 @@ func openParts(ctx context.Context, c *Config, at urls, log *slog.Logger) (_ *pa
 // openEngine wires engine, publication and the operator's door.
 func (p *parts) openEngine() error {
 	c := p.config
-	v, err := validate.New(validate.Config{
-		Resolvers: c.Validation.Resolvers, HTTPPort: c.Validation.HTTPPort, TLSPort: c.Validation.TLSPort,
-		Timeout: c.Validation.Timeout, MaxConcurrent: c.Validation.MaxConcurrent,
-		DeniedNetworks: c.Validation.DeniedNetworks, AllowedNetworks: c.Validation.AllowedNetworks, Log: p.log,
-	})
+	v, err := p.openValidator()
 	if err != nil {
-		return fmt.Errorf("setting up validation: %w", err)
+		return err
 	}
 	seal, err := newSealer(p.passphrase)
 	if err != nil {
@@ -110,14 +113,15 @@ func (p *parts) openEngine() error {
 		return err
 	}
 	revoked := func(_ *ca.Certificate, reason ca.Reason) {
-		p.metrics.Revoked(reasonName(reason))
+		p.metrics.Revoked(admin.ReasonName(reason))
 		p.publisher.Kick()
 	}
 	p.service = &acme.Service{
-		Store: p.store, Validator: v, Issuer: p.authority, Sealer: seal, Log: p.log,
+		Store: p.store, Validator: v, Issuer: p.authority, Sealer: seal, Log: p.log, Limits: c.Limits.rules(),
 		Settings: acme.Settings{
 			Terms: c.ACME.TermsOfService, ExternalAccount: acme.ExternalAccountPolicy(c.ACME.ExternalAccount),
 			AuthorizationTTL: c.Validation.Reuse, Wait: c.ACME.Wait, ValidationTime: c.Validation.Timeout,
+			Perspectives: c.perspectivePolicy(),
 		},
 		AccountURL: func(id string) string { return api.AccountURL(p.urls.acme, id) },
 		Hooks: acme.Hooks{
@@ -125,6 +129,7 @@ func (p *parts) openEngine() error {
 				p.metrics.Validated(string(t), outcome, took)
 			},
 			Issued: p.metrics.Issued, Revoked: revoked,
+			CAA: func(mode ca.CAAMode, outcome string) { p.metrics.CAA(string(mode), outcome) },
 		},
 	}
 	leaf := p.issuer.Certificate()
@@ -132,6 +137,7 @@ func (p *parts) openEngine() error {
 		Store: p.store, Engine: p.service, Chains: p.authority.Chains, Lists: p.store,
 		Shards:  []crl.Shard{{Issuer: p.issuer.ID()}},
 		Issuers: []admin.IssuerStatus{{ID: p.issuer.ID(), Active: true, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}},
+		Fixed:   fixedLists(p.rootList),
 		Metrics: p.metrics, Token: p.token, Hosts: p.ownHosts(), Log: p.log,
 	})
 	return err
@@ -140,6 +146,9 @@ func (p *parts) openEngine() error {
 // close may be called at any stage of opening, and twice.
 func (p *parts) close() error {
 	var err error
+	if p.quorum != nil {
+		p.quorum.Close()
+	}
 	if p.store != nil {
 		err = p.store.Close()
 		p.store = nil
@@ -153,6 +162,17 @@ func (p *parts) close() error {
 func accountKeys(store acme.AccountStore) func(context.Context, [32]byte) (bool, error) {
 	return func(ctx context.Context, spki [32]byte) (bool, error) {
 		_, err := store.AccountByKey(ctx, spki)
+		if errors.Is(err, ca.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+}
+
+// blockedKeys says whether a key is blocked.
+func blockedKeys(store acme.KeyStore) func(context.Context, [32]byte) (bool, error) {
+	return func(ctx context.Context, spki [32]byte) (bool, error) {
+		_, err := store.BlockedKey(ctx, spki)
 		if errors.Is(err, ca.ErrNotFound) {
 			return false, nil
 		}
@@ -206,6 +226,23 @@ func openIssuer(c *Config, publishURL string, passphrase []byte) (*ca.Issuer, er
 	return issuer, nil
 }
 
+// resolverRoots are the CAs that verify resolvers asked over TLS. A file that
+// can't be read must not end in the system's being trusted (SAFETY I84).
+func resolverRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil // crypto/tls takes nil for the system's
+	}
+	chain, err := readChain(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	for _, cert := range chain {
+		pool.AddCert(cert)
+	}
+	return pool, nil
+}
+
 // readChain reads a PEM file of certificates and nothing else.
 func readChain(path string) ([]*x509.Certificate, error) {
 	rest, err := readBounded(path, maxPEM)
@@ -235,21 +272,4 @@ func readChain(path string) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("%s: what stands behind certificate %d is not PEM", path, len(chain))
 	}
 	return chain, nil
-}
-
-// reasonName is the reason as RFC 5280 section 5.3.1 writes it.
-func reasonName(r ca.Reason) string {
-	switch r {
-	case ca.KeyCompromise:
-		return "keyCompromise"
-	case ca.AffiliationChanged:
-		return "affiliationChanged"
-	case ca.Superseded:
-		return "superseded"
-	case ca.CessationOfOperation:
-		return "cessationOfOperation"
-	case ca.PrivilegeWithdrawn:
-		return "privilegeWithdrawn"
-	}
-	return "unspecified"
 }

@@ -45,10 +45,10 @@ func newSealer(passphrase []byte) (*sealer, error) {
 
 // Seal implements acme.Sealer.
 func (s *sealer) Seal(secret []byte, context string) ([]byte, error) {
-	out := make([]byte, 1+s.aead.NonceSize(), 1+s.aead.NonceSize()+len(secret)+s.aead.Overhead())
-	out[0] = sealVersion
-	_, _ = rand.Read(out[1:]) // never fails: crypto/rand aborts the process instead
-	return s.aead.Seal(out, out[1:], secret, []byte(context)), nil
+	nonce := make([]byte, s.aead.NonceSize())
+	_, _ = rand.Read(nonce) // never fails: crypto/rand aborts the process instead
+	out := append([]byte{sealVersion}, nonce...)
+	return s.aead.Seal(out, nonce, secret, []byte(context)), nil
 }
 
 // Open implements acme.Sealer.

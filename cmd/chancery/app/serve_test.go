@@ -64,8 +64,8 @@ func get(t *testing.T, url string) (int, http.Header, []byte) {
 func TestRestartKeepsAddressesAndAccounts(t *testing.T) {
 	dir := t.TempDir()
 	a := open(t, dir)
-	if !a.Founded() {
-		t.Error("the first start did not found")
+	if !a.Founded() || !strings.Contains(a.Welcome(true), "Keep a copy of its `passphrase` file") {
+		t.Error("the first start did not found, or does not say so")
 	}
 	fixed := []string{
 		"acme.listen=" + a.address(acmeDoor), "acme.url=" + a.parts.urls.acme, "publish.listen=" + a.address(publishDoor),
@@ -109,7 +109,7 @@ func TestStopAnswersWhatIsInFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := open(t, t.TempDir(), "validation.http_port="+port, "acme.wait=5s")
+	a := open(t, newDir(t), "validation.http_port="+port, "acme.wait=5s")
 	stop := serve(t, a)
 	client := acmeClient(t, a)
 	if _, err := client.Register(t.Context(), &acme.Account{}, acme.AcceptTOS); err != nil {
@@ -206,7 +206,7 @@ func TestPublishedFiles(t *testing.T) {
 
 // TestFrontDoorTLS: TLS 1.2 and up, HTTP/1.1 only (SAFETY rows 29 and 30).
 func TestFrontDoorTLS(t *testing.T) {
-	a := open(t, t.TempDir())
+	a := open(t, newDir(t))
 	serve(t, a)
 	roots := x509.NewCertPool()
 	roots.AddCert(a.parts.root)
@@ -234,7 +234,7 @@ func TestFrontDoorTLS(t *testing.T) {
 
 // TestDoorsBoundHeaders: SAFETY rows 12 and A2, on every door.
 func TestDoorsBoundHeaders(t *testing.T) {
-	a := open(t, t.TempDir())
+	a := open(t, newDir(t))
 	serve(t, a)
 	for _, name := range []string{publishDoor, adminDoor} {
 		t.Run(name, func(t *testing.T) {
@@ -274,11 +274,11 @@ func TestDoorsBoundHeaders(t *testing.T) {
 }
 
 func TestWelcome(t *testing.T) {
-	a := open(t, t.TempDir(), "validation.http_port=5002")
+	a := open(t, newDir(t), "validation.http_port=5002")
 	text := a.Welcome(false)
 	for _, want := range []string{
 		a.DirectoryURL(), fingerprint(a.parts.root.Raw), "sudo env REQUESTS_CA_BUNDLE=" + a.RootPath() + " certbot certonly --standalone",
-		"-d my-first.localhost --http-01-port 5002\n", "passphrase",
+		"-d my-first.localhost --http-01-port 5002\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)

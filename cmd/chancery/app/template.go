@@ -19,15 +19,17 @@ acme:                               # ACME (RFC 8555), over HTTPS
   hostnames: {{list .Hostnames}}    # more names of this host, for Chancery's own TLS certificate
   terms_of_service: ""              # a URL; when set, new accounts must agree
   website: ""
-  caa_identities: []                # names by which CAA records mean this CA
+  caa_identities: []                # names by which CAA records mean this CA; empty: the host of url
   external_account: off             # off, optional or required (chancery eab create)
   wait: 1s                          # how long an answer waits for the work it started
   max_connections: 4096
+  max_connections_per_ip: 1024      # 0: no bound; for a proxy in front of it
 
 publish:                            # CRLs, OCSP and CA certificates, over plain HTTP
   listen: "127.0.0.1:14080"
   url: "http://localhost:14080"     # stands in every certificate: choose it before the first one
   max_connections: 4096
+  max_connections_per_ip: 1024
 
 admin:                              # operator's API, /metrics, /healthz, /readyz, over plain HTTP
   listen: "127.0.0.1:14090"
@@ -37,7 +39,11 @@ storage:
   dsn: "sqlite:chancery.db"         # or postgres://…, or {file: …} or {env: …} with that in it
 
 validation:
-  resolvers: []                     # ["10.0.0.53", "10.0.1.53:5353"]; empty: the system's
+  resolvers: []                     # ["10.0.0.53", "tls://10.0.1.53#dns.internal"]; empty: the system's
+  zones: {}                         # {corp.internal: [10.0.0.53]}: zones with resolvers of their own
+  resolver_ca: ""                   # PEM file of the CAs that verify tls:// resolvers; empty: the system's
+  dns_0x20: true                    # ask for names in mixed case: harder to forge answers to
+  dnssec: off                       # require-ad: believe resolvers only what they proved by DNSSEC
   http_port: 80
   tls_port: 443
   timeout: 10s
@@ -45,7 +51,8 @@ validation:
   reuse: 10d                        # how long a proven name needs no new proof
   denied_networks: []               # link-local (cloud metadata), multicast and 0.0.0.0 are always denied
   allowed_networks: []              # when not empty: only these
-  perspectives: []                  # takes nothing yet
+  perspectives: []                  # remote ones that must see the same: chancery perspective pin
+  quorum: 0                         # how many of them must; 0: by the table of BR 3.2.2.9
 
 keystore:
   issuer: "file:keys/issuer.pem"
@@ -54,8 +61,22 @@ keystore:
   passphrase: {{.Passphrase}}
   tls: "file:keys/tls.pem"          # the key of Chancery's own TLS certificate
 
-limits:
+limits:                             # 20/1h is twenty at once and as many again over an hour; or off
   enabled: true                     # false for load and conformance runs
+  new_accounts_per_ip: 1000/1h
+  new_orders_per_account: 5000/1h
+  new_orders_per_domain: off
+  duplicate_certificates: 1000/1d
+  failed_validations_per_account: 1000/1h
+  failed_validations_per_name: 20/1h
+  failed_validations_per_identifier: 200/1h
+  failed_validations_per_domain: 5000/1h
+  concurrent_validations_per_account: 50
+  concurrent_retries: 25
+  connections_per_target: 20
+  pause_after: 100                  # failures in a row on one name …
+  pause_over: 1d                    # … over so long; chancery account unpause ends it
+  overrides: {}                     # for example: {"account:ID": {new_orders_per_account: 50000/1h}}
 
 crl:
   validity: 1d
@@ -66,7 +87,10 @@ ocsp:
 
 default_profile: server
 profiles: {}                        # for example: {short: {validity: 6d, max_validity: 7d}}
-policy: {}                          # takes nothing yet
+policy:                             # what may be certified; chancery policy print shows it
+  rules: private-strict             # or public-tls, or lab
+  weak_keys: []                     # files with keys that are known to be weak
+  denied_names: []                  # files with names that are never certified
 
 log:
   level: info                       # debug, info, warn or error

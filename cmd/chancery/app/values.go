@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"chancery/acme/validate"
+	"chancery/ca"
+
 	"github.com/goccy/go-yaml/parser"
 )
 
@@ -41,6 +44,7 @@ func (v value) one() (string, error) {
 // YAML, "[a, b]", or words between commas.
 func (v value) many() ([]string, error) {
 	switch v.kind {
+	case list:
 	case nothing:
 		return nil, nil
 	case scalar:
@@ -48,8 +52,8 @@ func (v value) many() ([]string, error) {
 			return nil, fmt.Errorf("wants a list, found a single value; write [%s]", v.text)
 		}
 		return v.words()
-	case mapping:
-		return nil, errors.New("wants a list, found a map")
+	case mapping, refused:
+		return nil, fmt.Errorf("wants a list, found %s", v.kind)
 	}
 	if len(v.list) > maxList {
 		return nil, fmt.Errorf("has more than %d entries", maxList)
@@ -304,25 +308,60 @@ func parseLink(v value) (string, error) {
 	return s, nil
 }
 
-// parseResolvers takes host or host:port of DNS servers.
+// parseResolvers takes addresses of DNS servers.
 func parseResolvers(v value) ([]string, error) {
 	in, err := v.many()
 	if err != nil {
 		return nil, err
 	}
 	for i, s := range in {
-		host := s
-		if h, port, err := net.SplitHostPort(s); err == nil {
-			if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-				return nil, fmt.Errorf("%q has no port from 1 to 65535", s)
-			}
-			host = h
+		host, err := validate.ParseResolver(s)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", i+1, err)
 		}
 		if _, err := netip.ParseAddr(host); err != nil {
 			return nil, fmt.Errorf("entry %d, %q, is no IP address with or without a port; a resolver's name can't be looked up before there is a resolver", i+1, s)
 		}
 	}
 	return in, nil
+}
+
+// parseZones takes a map of zones to addresses of DNS servers.
+func parseZones(v value) (map[string][]string, error) {
+	if v.kind == scalar && v.at.outside() {
+		inner, err := v.inner()
+		if err != nil {
+			return nil, err
+		}
+		v = inner
+	}
+	if v.kind == nothing || v.kind == mapping && len(v.fields) == 0 {
+		return nil, nil
+	}
+	if v.kind != mapping {
+		return nil, fmt.Errorf("wants a map of zones to DNS servers, found %s", v.kind)
+	}
+	zones := make(map[string][]string, len(v.fields))
+	for _, f := range v.fields {
+		id, err := ca.ParseIdentifier(string(ca.DNS), f.name)
+		if err != nil || id.IsWildcard() || id.Value() != f.name {
+			return nil, fmt.Errorf("%q is no zone; write a domain name in lower case", f.name)
+		}
+		servers, err := parseResolvers(f.value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		if len(servers) == 0 {
+			return nil, fmt.Errorf("%s has no DNS server", f.name)
+		}
+		zones[f.name] = servers
+	}
+	return zones, nil
+}
+
+func parseCAAMode(v value) (ca.CAAMode, error) {
+	s, err := parseChoice(string(ca.CAAEnforce), string(ca.CAAReport), string(ca.CAAOff))(v)
+	return ca.CAAMode(s), err
 }
 
 // parseNetworks takes prefixes or single addresses, "10.0.0.0/8".
@@ -350,22 +389,6 @@ func parseNetworks(v value) ([]netip.Prefix, error) {
 }
 
 func parseList(v value) ([]string, error) { return v.many() }
-
-// parseNone is for keys that exist so that files may have them, and that take
-// nothing yet. What can't be honoured must not be ignored.
-func parseNone(v value) error {
-	if v.at.outside() && v.kind == scalar {
-		inner, err := v.inner()
-		if err != nil {
-			return err
-		}
-		v = inner
-	}
-	if v.kind == scalar || len(v.list) > 0 || len(v.fields) > 0 {
-		return errors.New("takes nothing yet; leave it empty")
-	}
-	return nil
-}
 
 // parseSecret takes {file: PATH} or {env: NAME}.
 func parseSecret(v value) (Secret, error) {

@@ -171,8 +171,34 @@ func (o *oracle) certificate(ctx context.Context, cert *ca.Certificate) error {
 		if order.Certificate != cert.Serial {
 			return fmt.Errorf("its order %s has certificate %s", cert.Order, order.Certificate)
 		}
+		if err := o.proven(ctx, cert); err != nil {
+			return err
+		}
 	}
 	return o.published(cert, leaf, issuer)
+}
+
+// proven wants evidence for each name of the certificate and for no other, and
+// of each that can have CAA records a look at them that was fresh.
+func (o *oracle) proven(ctx context.Context, cert *ca.Certificate) error {
+	evidence, err := o.db.CertificateEvidence(ctx, cert.Serial)
+	if err != nil {
+		return fmt.Errorf("its evidence: %w", err)
+	}
+	var names []ca.Identifier
+	for _, e := range evidence {
+		names = append(names, e.Name)
+		switch {
+		case e.Method == "" || e.ValidatedAt.IsZero() || e.Authorization == "":
+			return fmt.Errorf("%s has no proof: %+v", e.Name, e)
+		case e.CAA != nil && (e.CAA.At.Before(cert.ReservedAt.Add(-ca.CAALife)) || len(e.CAA.Asked) == 0):
+			return fmt.Errorf("%s has a stale look at its CAA records: %+v", e.Name, e.CAA)
+		}
+	}
+	if !sameNames(slices.Sorted(slices.Values(values(names))), values(cert.Names)) {
+		return fmt.Errorf("it is for %v, its evidence for %v", cert.Names, names)
+	}
+	return nil
 }
 
 func (o *oracle) issuer(leaf *x509.Certificate, id string) (*x509.Certificate, error) {

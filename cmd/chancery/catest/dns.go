@@ -130,6 +130,9 @@ func (z *zone) answer(name string, qtype uint16) ([]dns.RR, int) {
 		return out, dns.RcodeSuccess // the name exists, this type does not
 	}
 	for _, s := range suffixes {
+		if dns.IsSubDomain(name, s) {
+			return out, dns.RcodeSuccess // above a suffix, such as com: it exists, without records
+		}
 		if !dns.IsSubDomain(s, name) {
 			continue
 		}

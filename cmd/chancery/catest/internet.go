@@ -69,6 +69,14 @@ func (n *Internet) RemoveTXT(name, value string) {
 	})
 }
 
+// AddCAA adds a CAA record.
+func (n *Internet) AddCAA(name string, flags uint8, tag, value string) {
+	n.zone.add(name, &dns.CAA{Hdr: header(name, dns.TypeCAA), Flag: flags, Tag: tag, Value: value})
+}
+
+// RemoveCAA removes the CAA records of a name.
+func (n *Internet) RemoveCAA(name string) { n.zone.remove(name, dns.TypeCAA, nil) }
+
 // Alias makes name a CNAME of target.
 func (n *Internet) Alias(name, target string) {
 	n.zone.add(name, &dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: fqdn(target)})

@@ -1,0 +1,5 @@
+//go:build !race
+
+package catest_test
+
+const raceDetector = false
