@@ -196,8 +196,14 @@ func parseConfig(dir string, src []byte, set, env []string) (*Config, error) {
 func layConfig(m *Mistakes, dir string, src []byte, set, env []string) *Config {
 	c := defaultConfig(dir)
 	c.lookup = lookupIn(env)
-	for _, f := range readYAML(configFile, src, m) {
+	fields := readYAML(configFile, src, m)
+	for _, f := range fields {
 		c.apply(m, f.name, f.at, f.value)
+	}
+	if src != nil && len(fields) == 0 && m.err() == nil {
+		// Emptied or cut, not meant: with it went whatever was stricter than
+		// the defaults (SAFETY I84).
+		m.add(place{source: configFile, line: 1}, "", "has no key in it; restore it, or write at least one, such as limits: {enabled: true}")
 	}
 	c.applyEnv(m, env)
 	for i, s := range set {

@@ -257,6 +257,15 @@ func foundStore(ctx context.Context, c *Config, spec InitSpec) error {
 	if spec.urls != nil {
 		at = *spec.urls
 	}
+	if path, ok := sqliteFile(c.Storage.DSN); ok { // see storeIsThere
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, modeSecret)
+		if err != nil {
+			return fmt.Errorf("making the database: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("making the database: %w", err)
+		}
+	}
 	p, err := openParts(ctx, c, at, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		return err

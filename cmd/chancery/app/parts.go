@@ -76,6 +76,9 @@ func openParts(ctx context.Context, c *Config, at urls, log *slog.Logger) (_ *pa
 	if err != nil {
 		return nil, err
 	}
+	if err := storeIsThere(dsn); err != nil {
+		return nil, err
+	}
 	if p.store, err = storage.Open(ctx, dsn); err != nil {
 		return nil, fmt.Errorf("opening the store (storage.dsn): %w", err)
 	}
@@ -92,6 +95,26 @@ func openParts(ctx context.Context, c *Config, at urls, log *slog.Logger) (_ *pa
 		return nil, fmt.Errorf("the signing core is not fit to sign: %w", err)
 	}
 	return p, p.openEngine()
+}
+
+// storeIsThere refuses to begin anew where a database was: without it, what was
+// issued is forgotten, and what was revoked would leave the next CRL
+// (invariant 4). The founding makes its database itself, before.
+func storeIsThere(dsn string) error {
+	path, ok := sqliteFile(dsn)
+	if !ok {
+		return nil
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("storage.dsn: there is no database %s; restore it from its backup. To begin with an empty one, and forget all that was issued and revoked, make an empty file there", path)
+}
+
+// sqliteFile is the path of the database, false if it is no file.
+func sqliteFile(dsn string) (string, bool) {
+	path, ok := strings.CutPrefix(dsn, "sqlite:")
+	return path, ok && path != ":memory:"
 }
 
 // openEngine wires engine, publication and the operator's door.
