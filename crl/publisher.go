@@ -273,6 +273,9 @@ func (p *Publisher) publish(ctx context.Context, s *shard, now time.Time) error 
 	if err := p.learn(ctx, s); err != nil {
 		return err
 	}
+	if now, err = p.afterLast(ctx, s, now); err != nil {
+		return err
+	}
 	l, err := p.build(ctx, s, now, claim)
 	if err != nil {
 		return err
@@ -284,6 +287,26 @@ func (p *Publisher) publish(ctx context.Context, s *shard, now time.Time) error 
 	s.serve(l)
 	p.Log.Info("CRL published", "issuer", s.id.Issuer, "shard", s.id.Number, "number", l.Number, "entries", l.Entries, "bytes", len(l.DER))
 	return nil
+}
+
+// afterLast waits, with the claim held, until a list can be dated after the
+// last one, which is at most a second: another replica may have published
+// between our look and our claim. To come back later instead would leave the
+// claim behind, and nobody could publish until its lease ended.
+func (p *Publisher) afterLast(ctx context.Context, s *shard, now time.Time) (time.Time, error) {
+	_, err := p.thisUpdate(s, now)
+	if !errors.Is(err, errPaced) {
+		return now, err
+	}
+	next := now.Truncate(time.Second).Add(time.Second)
+	wait := time.NewTimer(next.Sub(now))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return next, nil
+	case <-ctx.Done():
+		return now, ctx.Err()
+	}
 }
 
 // build makes and checks the list of a claim.
