@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -75,7 +76,7 @@ func (r *records) set(caa map[string]*dns.CAA) {
 func (r *records) questions() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.asked
+	return maps.Clone(r.asked)
 }
 
 func issueTo(issuer string) *dns.CAA { return &dns.CAA{Tag: "issue", Value: issuer} }

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"encoding/base64"
 	"testing"
 	"time"
 
@@ -132,6 +133,16 @@ func TestCheckContact(t *testing.T) {
 			t.Errorf("%q: %v", c.contact, err)
 		} else if p := AsProblem(err); !c.ok && p.Kind != c.want {
 			t.Errorf("%q: %v, want %v", c.contact, p, c.want)
+		}
+	}
+}
+
+// TestExternalSecretsAreNoOptions: `certbot --eab-hmac-key -abc` is a usage
+// error, and one key in 64 began so.
+func TestExternalSecretsAreNoOptions(t *testing.T) {
+	for range 2000 {
+		if text := base64.RawURLEncoding.EncodeToString(newExternalSecret()); text[0] == '-' {
+			t.Fatalf("%s begins with a hyphen", text)
 		}
 	}
 }
